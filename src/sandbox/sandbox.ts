@@ -1,0 +1,58 @@
+/**
+ * What the rest of the program knows of a sandbox: a namespace with a TAP in it, a command, and an end.
+ * launch.ts makes one for a new command, attach.ts for a namespace that exists already; both drive native/launcher.
+ */
+export interface InsideNetwork {
+  /** Interface name, at most 15 bytes. */
+  readonly ifname: string;
+  /** `aa:bb:cc:dd:ee:ff`; null: a random locally administered one. */
+  readonly mac: string | null;
+  readonly mtu: number;
+  /** Dotted address and prefix length of the sandbox, and the gateway's address. */
+  readonly address: string;
+  readonly prefix: number;
+  readonly gateway: string;
+  /** Congestion control of the routes inside (RTAX_CC_ALGO), the first of these that the kernel has; empty: the host's default. */
+  readonly congestion: readonly string[];
+}
+
+export interface LaunchOptions {
+  readonly network: InsideNetwork;
+  /** Program and arguments; found by PATH of `env`. */
+  readonly command: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** Map the caller to root inside. */
+  readonly root: boolean;
+  readonly hostname: string | null;
+  /** Contents of /etc/resolv.conf and /etc/hosts inside; null: leave the host's. */
+  readonly resolvConf: string | null;
+  readonly hosts: string | null;
+}
+
+export interface ExitStatus {
+  /** Exit code of the command, or null when a signal ended it. */
+  readonly code: number | null;
+  /** Number of that signal. */
+  readonly signal: number | null;
+}
+
+export interface Sandbox {
+  /** The TAP's descriptor, non-blocking, with a vnet header of 12 bytes. The receiver owns it. */
+  readonly tap: number;
+  /** MAC address of the TAP inside, 6 bytes. */
+  readonly mac: Uint8Array;
+  /** Offloads that the kernel accepted. */
+  readonly offloads: { readonly tso4: boolean; readonly tso6: boolean; readonly uso: boolean };
+  /** Notes for the user that are no errors (something that this host does not let us do inside). */
+  readonly notes: readonly string[];
+  /** Starts the command (attach: does nothing). Until then the namespace is up and waits. */
+  start(): void;
+  /** A non-blocking socket made inside the namespace. Rejects when the sandbox has ended. */
+  socket(family: 4 | 6, type: 'stream' | 'datagram'): Promise<number>;
+  /** Sends a signal to the command. `fromTerminal`: it may be one that the terminal sent to the whole group, then the command has it already. */
+  signal(signal: NodeJS.Signals, fromTerminal: boolean): void;
+  /** Settles when the command (attach: the namespace) has ended. The network namespace is still held, so that what the command sent can be read. Rejects with a NetnsError when the launcher itself failed. */
+  readonly exited: Promise<ExitStatus>;
+  /** Lets the namespace go and ends whatever still runs in it. Settles when nothing of it is left. */
+  release(): Promise<void>;
+}
