@@ -66,6 +66,8 @@ export interface Datagrams {
   sendTo(socket: number, offset: number, length: number, segment: number, remote: Endpoint, source: Endpoint | null): void;
   /** Sends bytes that are not in the slab. False when this turn has no spare slot left. */
   sendCopyTo(socket: number, bytes: Uint8Array, remote: Endpoint, source: Endpoint | null): boolean;
+  /** A copy of bytes of the slab, to keep beyond this turn. */
+  copy(offset: number, length: number): Uint8Array;
   close(socket: number): void;
   localEndpoint(socket: number): Endpoint;
 }

@@ -1,0 +1,207 @@
+/**
+ * A published UDP port.
+ *
+ * Theory of operation. Datagrams of other machines go through the TAP with their sender's address (udp/ does that, see
+ * `PublishedPort`). Datagrams of clients on the host's own loopback go the direct way: each such client gets a datagram
+ * socket made inside the namespace, connected to the server there, so that a server on the namespace's loopback is
+ * reached too, and each client has a source port of its own by which the answers find back.
+ *
+ * A refused datagram comes back as an error on the inside socket, some time later. As long as a client has had no answer,
+ * a copy of its last datagram is kept, and a refusal moves the client on to the next of the targets (loopback, then the
+ * sandbox's own address) and sends the copy there.
+ *
+ * Bounds: MAX_CLIENTS per port, the longest idle goes first; a client goes after IDLE_MS without a datagram either way;
+ * while its socket is being made, one datagram is kept (the last), the others are dropped and counted.
+ */
+import type { Clock } from '../flow/clock.js';
+import type { Counters } from '../flow/counters.js';
+import type { Turns } from '../flow/turns.js';
+import type { DatagramHandler, Datagrams } from '../host/sockets.js';
+import { type Address, type Endpoint, endpoint, endpointAddress, endpointPort, familyOf, isIPv4 } from '../wire/address.js';
+import type { InsideSockets } from './direct.js';
+import { isLoopback } from './names.js';
+
+const MAX_CLIENTS = 1024;
+const IDLE_MS = 60_000;
+const ECONNREFUSED = 111;
+
+export interface UdpPortOptions {
+  readonly datagrams: Datagrams;
+  readonly clock: Clock;
+  readonly counters: Counters;
+  readonly turns: Turns;
+  readonly inside: InsideSockets;
+  /** Addresses inside to try for loopback clients, in this order. */
+  readonly targets: readonly Address[];
+  readonly insidePort: number;
+  /** Takes the datagrams of everybody else, and sends their answers. */
+  readonly through: DatagramHandler;
+}
+
+export class UdpPort implements DatagramHandler {
+  readonly #options: UdpPortOptions;
+  readonly #clients = new Map<number, Client>();
+
+  constructor(options: UdpPortOptions) {
+    this.#options = options;
+  }
+
+  datagram(socket: number, offset: number, length: number, segment: number, addresses: Uint8Array, at: number): void {
+    const { through, clock } = this.#options;
+    if (!isLoopback(addresses.subarray(at + 8, at + 24))) {
+      through.datagram(socket, offset, length, segment, addresses, at);
+      return;
+    }
+    const key = clientKey(addresses, at);
+    let client = this.#clients.get(key);
+    if (client === undefined) {
+      this.#makeRoom();
+      client = new Client(this.#options, socket, addresses.slice(at, at + 24), addresses.slice(at + 24, at + 48));
+    } else this.#clients.delete(key);
+    // The map's order is the order of use: the first is the longest idle.
+    this.#clients.set(key, client);
+    client.lastUsed = clock.now();
+    client.toServer(offset, length, segment);
+  }
+
+  datagramFailed(
+    socket: number,
+    errno: number,
+    type: number,
+    code: number,
+    info: number,
+    offset: number,
+    length: number,
+    addresses: Uint8Array,
+    at: number,
+  ): void {
+    // A loopback client that is gone refuses our answers: the server inside may as well stop being asked.
+    const client = this.#clients.get(clientKey(addresses, at));
+    if (client === undefined) {
+      this.#options.through.datagramFailed(socket, errno, type, code, info, offset, length, addresses, at);
+    }
+  }
+
+  /** Gives up clients that have been silent for IDLE_MS. Called now and then. */
+  expire(): void {
+    const oldest = this.#options.clock.now() - IDLE_MS;
+    for (const [key, client] of this.#clients) {
+      if (client.lastUsed > oldest) break;
+      client.close();
+      this.#clients.delete(key);
+    }
+  }
+
+  #makeRoom(): void {
+    if (this.#clients.size < MAX_CLIENTS) return;
+    for (const [key, client] of this.#clients) {
+      client.close();
+      this.#clients.delete(key);
+      this.#options.counters.add('publish.udp_clients_limit');
+      return;
+    }
+  }
+}
+
+/** A number for a loopback client: 24 bits of address (0 for ::1) and 16 of port. */
+function clientKey(record: Uint8Array, at: number): number {
+  const address = record.subarray(at + 8, at + 24);
+  const low = isIPv4(address) ? (address[13] << 16) | (address[14] << 8) | address[15] : 0;
+  return low * 65536 + endpointPort(record, at);
+}
+
+/** One loopback client and its socket inside. */
+class Client implements DatagramHandler {
+  readonly #options: UdpPortOptions;
+  readonly #hostSocket: number;
+  readonly #remote: Endpoint;
+  readonly #local: Endpoint;
+  #inside = -1;
+  #asking = false;
+  #closed = false;
+  #answered = false;
+  #target = 0;
+  #last: Uint8Array | null = null;
+  lastUsed = 0;
+
+  constructor(options: UdpPortOptions, hostSocket: number, remote: Endpoint, local: Endpoint) {
+    this.#options = options;
+    this.#hostSocket = hostSocket;
+    this.#remote = remote;
+    // Answers leave from the address that the client spoke to.
+    this.#local = endpoint(endpointAddress(local), 0);
+  }
+
+  toServer(offset: number, length: number, segment: number): void {
+    const { datagrams, counters } = this.#options;
+    if (this.#inside >= 0) {
+      if (!this.#answered && segment === 0) this.#last = datagrams.copy(offset, length);
+      datagrams.sendTo(this.#inside, offset, length, segment, this.#server(), null);
+      return;
+    }
+    if (this.#last !== null) counters.add('publish.udp_waiting_dropped');
+    this.#last = datagrams.copy(offset, segment === 0 ? length : Math.min(segment, length));
+    if (segment !== 0 && length > segment) counters.add('publish.udp_waiting_dropped');
+    this.#open();
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#inside >= 0) this.#options.datagrams.close(this.#inside);
+    this.#inside = -1;
+    this.#last = null;
+  }
+
+  datagram(_socket: number, offset: number, length: number, segment: number): void {
+    this.#answered = true;
+    this.#last = null;
+    this.lastUsed = this.#options.clock.now();
+    this.#options.datagrams.sendTo(this.#hostSocket, offset, length, segment, this.#remote, this.#local);
+  }
+
+  datagramFailed(_socket: number, errno: number): void {
+    if (errno !== ECONNREFUSED || this.#answered || this.#closed) return;
+    if (this.#inside >= 0) this.#options.datagrams.close(this.#inside);
+    this.#inside = -1;
+    this.#target++;
+    if (this.#target < this.#options.targets.length) {
+      if (this.#last !== null) this.#open();
+      return;
+    }
+    this.#options.counters.add('publish.udp_refused');
+    this.#target = 0;
+    this.#last = null;
+  }
+
+  #server(): Endpoint {
+    return endpoint(this.#options.targets[this.#target], this.#options.insidePort);
+  }
+
+  #open(): void {
+    if (this.#asking) return;
+    this.#asking = true;
+    const { inside, targets, turns, counters } = this.#options;
+    inside.socket(familyOf(targets[this.#target]), 'datagram').then(
+      (fd) => turns.enter(() => this.#opened(fd)),
+      () =>
+        turns.enter(() => {
+          this.#asking = false;
+          counters.add('publish.no_inside_socket');
+        }),
+    );
+  }
+
+  #opened(fd: number): void {
+    this.#asking = false;
+    const { datagrams, counters } = this.#options;
+    const socket = datagrams.openWith(fd, this.#server(), this);
+    if (socket < 0) {
+      counters.add('publish.no_inside_socket');
+    } else if (this.#closed) {
+      datagrams.close(socket);
+    } else {
+      this.#inside = socket;
+      if (this.#last !== null) datagrams.sendCopyTo(socket, this.#last, this.#server(), null);
+    }
+  }
+}
