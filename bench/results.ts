@@ -1,0 +1,92 @@
+/** What a run of the bench found, as it is written with --json. */
+import type { Machine } from "./machine.js";
+import { advantage, median, type Summary, summarize } from "./statistics.js";
+
+export interface Result {
+  readonly row: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly better: "higher" | "lower";
+  readonly mtu: number;
+  /** Congestion control on the routes inside and in the bed; null: as installed. */
+  readonly congestion: string | null;
+  readonly tool: string;
+  readonly role: "ours" | "peer" | "limit";
+  /** One value per round that succeeded, in the row's unit. */
+  readonly values: number[];
+  /** Processor seconds of the tool per 10⁹ bytes, one per round; empty where it does not apply. */
+  readonly cpuPerGb: number[];
+  readonly errors: string[];
+}
+
+export interface Report {
+  readonly schema: 1;
+  readonly date: string;
+  readonly command: string;
+  readonly machine: Machine;
+  readonly tools: { readonly name: string; readonly version: string }[];
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly warmUp: number;
+  /** False when time ran out before every round was made. */
+  readonly complete: boolean;
+  readonly results: Result[];
+}
+
+/** One line of the table: the same measurement for every tool. */
+export interface Comparison {
+  readonly title: string;
+  readonly unit: string;
+  readonly mtu: number;
+  readonly congestion: string | null;
+  /** By tool; null where nothing was measured. */
+  readonly summaries: ReadonlyMap<string, Summary | null>;
+  readonly cpuPerGb: ReadonlyMap<string, number | null>;
+  /** The peer with the best median. */
+  readonly bestPeer: string | null;
+  /** How many times better ours is, by medians; null where one is missing. */
+  readonly toBestPeer: number | null;
+  readonly toLimit: number | null;
+}
+
+interface Peer {
+  readonly tool: string;
+  readonly value: number | null;
+}
+
+function beats(peer: Peer, best: Peer | null, better: "higher" | "lower"): boolean {
+  return best === null || (advantage(peer.value, best.value, better) ?? 0) > 1;
+}
+
+/** Puts the results of one measurement side by side, in the order in which they were first seen. */
+export function compare(results: readonly Result[]): Comparison[] {
+  const groups = new Map<string, Result[]>();
+  for (const result of results) {
+    const key = `${result.row} ${result.mtu} ${result.congestion}`;
+    groups.set(key, [...(groups.get(key) ?? []), result]);
+  }
+  return [...groups.values()].flatMap((group) => {
+    const first = group[0];
+    if (first === undefined) return [];
+    const medianOf = (role: Result["role"]) => median(group.find((result) => result.role === role)?.values ?? []);
+    const ours = medianOf("ours");
+    const peers: Peer[] = group
+      .filter((result) => result.role === "peer")
+      .map((result) => ({ tool: result.tool, value: median(result.values) }))
+      .filter((peer) => peer.value !== null);
+    const best = peers.reduce<Peer | null>((best, peer) => (beats(peer, best, first.better) ? peer : best), null);
+    return [
+      {
+        title: first.title,
+        unit: first.unit,
+        mtu: first.mtu,
+        congestion: first.congestion,
+        summaries: new Map(group.map((result) => [result.tool, summarize(result.values)])),
+        cpuPerGb: new Map(group.map((result) => [result.tool, median(result.cpuPerGb)])),
+        bestPeer: best?.tool ?? null,
+        toBestPeer: advantage(ours, best?.value ?? null, first.better),
+        toLimit: advantage(ours, medianOf("limit"), first.better),
+      },
+    ];
+  });
+}
