@@ -1,0 +1,260 @@
+/**
+ * The test bed: a host and an internet that exist only for one test.
+ *
+ *      the test (node, ordinary user)
+ *        │ stdin of the owner (bash, process 1 of the bed): scripts; its end ends the bed
+ *   ┌────┴────────────────────── one user + process + mount namespace ──────────────────────────┐
+ *   │  "host" network namespace                          "internet" network namespace           │
+ *   │                                                                                            │
+ *   │  lo    127.0.0.1                                   lo    203.0.113.10  web                 │
+ *   │  eth0  198.51.100.2/24 ────────── veth ─────────── eth0  198.51.100.1/24  router,          │
+ *   │   ▲    default via 198.51.100.1                    │               also "another machine"  │
+ *   │   │                                                lo    203.0.113.53  DNS                 │
+ *   │   │ sockets                                        lo    203.0.113.7, .11 … .16  others    │
+ *   │  netns-rootless  (caller's uid, no capabilities)   192.0.2.0/25    unreachable             │
+ *   │   │ TAP                                            192.0.2.128/25  prohibited              │
+ *   │  ┌┴────────────────────┐                                                                   │
+ *   │  │ sandbox: 10.0.2.100 │          own /etc (writable), own /tmp, own /proc                 │
+ *   └──┴─────────────────────┴───────────────────────────────────────────────────────────────────┘
+ *
+ * Nothing in it needs a privilege: an ordinary user makes a user namespace and owns everything in it. No packet can leave,
+ * since neither network namespace has a link to the real one. The owner keeps the capabilities over the bed; every program
+ * that a test starts enters the bed by nsenter and loses them with its exec, as an ordinary user's program has none.
+ *
+ * Life: `Bed.create(t)` makes it, the end of the test takes it down: the owner is process 1 of the bed's process namespace,
+ * so with it the kernel kills all that runs in the bed, and with the last process the namespaces, mounts and links go. The
+ * owner ends when its standard input ends, hence also when the test process is killed.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { ExecutionContext } from "ava";
+import { Program } from "./program.js";
+
+/** The host of the bed, as other machines see it. */
+export const HOST = "198.51.100.2";
+/** The other machine on the host's network, and its router. */
+export const NEIGHBOUR = "198.51.100.1";
+export const WEB = "203.0.113.10";
+export const DNS = "203.0.113.53";
+/** More machines of the internet. */
+export const OTHERS = ["203.0.113.11", "203.0.113.12", "203.0.113.13", "203.0.113.14", "203.0.113.15", "203.0.113.16"];
+/** The bed's router answers "host unreachable" for this one. */
+export const UNREACHABLE = "192.0.2.1";
+
+/** Addresses of a sandbox with default options. */
+export const SANDBOX = "10.0.2.100";
+export const GATEWAY = "10.0.2.2";
+export const SANDBOX_DNS = "10.0.2.3";
+
+/** The checkout. */
+export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
+/** Our helpers written in Python. */
+export const PROGRAMS = `${ROOT}/test/bed/programs`;
+const MAIN = `${ROOT}/dist/src/cli/main.js`;
+
+export type Side = "host" | "internet";
+
+export interface ProgramOptions {
+  readonly env?: Record<string, string>;
+  readonly cwd?: string;
+  /** What the program reads; without it, standard input stays open until `end()`. */
+  readonly input?: string;
+}
+
+// Says which process this is in the bed, goes to the wished directory, and becomes the program.
+const ANNOUNCE = 'echo $$ >&3; exec 3>&-; cd "$1"; shift; exec "$@"';
+
+export class Bed {
+  readonly #owner: ChildProcess;
+  readonly #pids: Record<"owner" | "internet", number>;
+  #answers: Promise<unknown> = Promise.resolve();
+
+  private constructor(owner: ChildProcess, pids: Record<"owner" | "internet", number>) {
+    this.#owner = owner;
+    this.#pids = pids;
+  }
+
+  /** A new bed, which goes when the test ends. */
+  static async create(t: ExecutionContext): Promise<Bed> {
+    if (process.getuid?.() === 0) {
+      throw new Error(
+        "the integration tests show what an ordinary user can do: run them as one (.ci/run does that for root)",
+      );
+    }
+    const namespaces = [
+      "--user",
+      "--map-current-user",
+      "--keep-caps",
+      "--net",
+      "--mount",
+      "--pid",
+      "--fork",
+      "--kill-child",
+    ];
+    const owner = spawn("unshare", [...namespaces, "bash", `${ROOT}/test/bed/holder.sh`, ROOT], {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: environment(),
+    });
+    owner.stdin.on("error", () => {});
+    const greeting = await until(owner, /ready\n/);
+    const pid = (name: string) => Number(greeting.match(new RegExp(`^${name} (\\d+)$`, "m"))?.[1]);
+    const bed = new Bed(owner, { owner: pid("owner"), internet: pid("internet") });
+    t.teardown(() => bed.close());
+    return bed;
+  }
+
+  /** Starts a program on the host, as an ordinary user. */
+  host(command: readonly string[], options: ProgramOptions = {}): Program {
+    return this.#start("host", command, options);
+  }
+
+  /** Starts a program on the internet. */
+  internet(command: readonly string[], options: ProgramOptions = {}): Program {
+    return this.#start("internet", command, options);
+  }
+
+  on(side: Side, command: readonly string[], options: ProgramOptions = {}): Program {
+    return this.#start(side, command, options);
+  }
+
+  /** Starts netns-rootless on the host. */
+  netns(args: readonly string[], options: ProgramOptions = {}): Program {
+    return this.host([process.execPath, MAIN, ...args], options);
+  }
+
+  /** Starts a command in a new sandbox: `netns-rootless run FLAGS -- COMMAND`. */
+  run(command: readonly string[], flags: readonly string[] = [], options: ProgramOptions = {}): Program {
+    return this.netns(["run", ...flags, "--", ...command], options);
+  }
+
+  /** Runs a shell script in a new sandbox to its end. */
+  script(script: string, flags: readonly string[] = [], options: ProgramOptions = {}): Program {
+    return this.run(["bash", "-c", script], flags, { input: "", ...options });
+  }
+
+  /** Runs a script with all capabilities over the bed, and gives its output. */
+  admin(script: string): Promise<string> {
+    const answer = this.#answers.then(async () => {
+      const text = until(this.#owner, /\n\d+\0/);
+      this.#owner.stdin?.write(`${script}\0`);
+      const [, output = "", status] = (await text).match(/^(.*)\n(\d+)\0$/s) ?? [];
+      if (status !== "0") throw new Error(`${script}: ended with ${status}\n${output}`);
+      return output;
+    });
+    this.#answers = answer.catch(() => {});
+    return answer;
+  }
+
+  /** Sends a signal to a process of the bed; one that is gone is no error. */
+  async kill(pid: number, signal: string): Promise<void> {
+    await this.admin(`kill -s ${signal} ${pid} 2>/dev/null || :`);
+  }
+
+  /** Waits until something listens on (or is bound to) a port. */
+  async listening(side: Side, protocol: "tcp" | "udp", port: number, within = 10_000): Promise<void> {
+    const ss = `ss -Hn${protocol === "tcp" ? "tl" : "ua"} 'sport = :${port}'`;
+    const command = side === "host" ? ss : `nsenter -t ${await this.#internetInside()} -n ${ss}`;
+    await eventually(
+      within,
+      `nothing listens on ${side} port ${port}/${protocol}`,
+      async () => (await this.admin(command)) !== "",
+    );
+  }
+
+  /** Takes the bed down, and with it all that runs in it. */
+  async close(): Promise<void> {
+    if (this.#owner.exitCode !== null || this.#owner.signalCode !== null) return;
+    const gone = new Promise((resolve) => this.#owner.once("exit", resolve));
+    this.#owner.stdin?.destroy();
+    const timer = setTimeout(() => this.#owner.kill("SIGKILL"), 2000);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  /** Process id of the owner as the test sees it. */
+  get ownerPid(): number {
+    return this.#pids.owner;
+  }
+
+  #internetPid: string | undefined;
+  async #internetInside(): Promise<string> {
+    this.#internetPid ??= (await this.admin("echo $internet")).trim();
+    return this.#internetPid;
+  }
+
+  #start(side: Side, command: readonly string[], options: ProgramOptions): Program {
+    const of = `/proc/${this.#pids.owner}/ns`;
+    const net = side === "host" ? `${of}/net` : `/proc/${this.#pids.internet}/ns/net`;
+    const enter = [
+      "--preserve-credentials",
+      `--user=${of}/user`,
+      `--mount=${of}/mnt`,
+      `--pid=${of}/pid`,
+      `--net=${net}`,
+    ];
+    const child = spawn("nsenter", [...enter, "sh", "-c", ANNOUNCE, "sh", options.cwd ?? "/tmp", ...command], {
+      stdio: ["pipe", "pipe", "pipe", "pipe"],
+      env: { ...environment(), ...options.env },
+    });
+    const program = new Program(command, child, (pid) => void this.kill(pid, "KILL"));
+    if (options.input !== undefined) program.end(options.input);
+    return program;
+  }
+}
+
+/** Asks again and again until the answer is yes. */
+export async function eventually(
+  within: number,
+  otherwise: string,
+  ask: () => Promise<boolean> | boolean,
+): Promise<void> {
+  const deadline = Date.now() + within;
+  while (!(await ask())) {
+    if (Date.now() > deadline) throw new Error(`${otherwise} (after ${within} ms)`);
+    await sleep(20);
+  }
+}
+
+function environment(): Record<string, string> {
+  const path = process.env.PATH ?? "/usr/bin:/bin";
+  return {
+    PATH: `${path}:/usr/sbin:/sbin`,
+    HOME: "/tmp",
+    LANG: "C.UTF-8",
+    TERM: "xterm",
+    USER: process.env.USER ?? "user",
+  };
+}
+
+/** Reads the owner's output until it matches. */
+function until(owner: ChildProcess, pattern: RegExp): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    let complaints = "";
+    const onData = (chunk: Buffer) => {
+      text += chunk.toString();
+      if (pattern.test(text)) finish(() => resolve(text));
+    };
+    const onComplaint = (chunk: Buffer) => {
+      complaints += chunk.toString();
+    };
+    const onEnd = () => finish(() => reject(new Error(`the bed ended:\n${text}${complaints}`)));
+    const timer = setTimeout(
+      () => finish(() => reject(new Error(`the bed does not answer:\n${text}${complaints}`))),
+      20_000,
+    );
+    const finish = (settle: () => void) => {
+      clearTimeout(timer);
+      owner.stdout?.off("data", onData);
+      owner.stderr?.off("data", onComplaint);
+      owner.off("close", onEnd);
+      owner.off("error", reject);
+      settle();
+    };
+    owner.stdout?.on("data", onData);
+    owner.stderr?.on("data", onComplaint);
+    owner.on("close", onEnd);
+    owner.on("error", reject);
+  });
+}
