@@ -1,0 +1,34 @@
+/*
+ * The launcher: a process of one thread, which may therefore enter namespaces, between the program outside and the command.
+ * It is started by src/sandbox with a SOCK_SEQPACKET pair as descriptor 3 and stays as the supervisor. options.h has its
+ * command line, protocol.h what is said on descriptor 3, supervisor.c and init.c how the processes belong together:
+ *
+ *     node ── launcher (supervisor: user and network namespace)
+ *                └── init (PID and mount namespace, process 1)
+ *                      └── the command
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "control.h"
+#include "options.h"
+#include "supervisor.h"
+
+int main(int count, char **arguments) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_SEQPACKET) {
+    fputs("this is a part of netns-rootless, which starts it: run netns-rootless instead\n", stderr);
+    return 125;
+  }
+  fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+  close_descriptors(CONTROL_FD + 1, ~0u);
+  struct options options = parse_options(count, arguments);
+  if (options.attach) {
+    struct target target = enter_namespaces(&options);
+    return supervise_target(&options, &target, create_network(&options));
+  }
+  create_namespaces(&options);
+  return supervise_command(&options);
+}

@@ -1,0 +1,123 @@
+/*
+ * The order matters: what an interface does when it comes up (IPv6 addresses, duplicate address detection) is switched
+ * before; routes want it up. The host's kernel may lack some of it, which is then a note and not a failure, except for
+ * what nothing works without: TAP, address, routes.
+ *
+ * The congestion control is set on the routes, since the sysctl for a whole namespace is refused to ordinary users: the way
+ * through the TAP loses nothing and has no bandwidth to find out, so a paced control (BBR) only slows it down.
+ */
+#define _GNU_SOURCE
+#include "network.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "netlink.h"
+
+#ifndef TUN_F_USO4 /* Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+static struct tap create_tap(const struct options *options) {
+  /* The device belongs to the network namespace in which the node was opened. */
+  int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) fail("tun-open", errno, "/dev/net/tun");
+  struct tap tap = {.fd = fd};
+  struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+  snprintf(request.ifr_name, sizeof request.ifr_name, "%s", options->ifname);
+  if (ioctl(fd, TUNSETIFF, &request) < 0) fail("tap-create", errno, "%s", options->ifname);
+  int header = 12;
+  if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) fail("tap-header", errno, "%s", options->ifname);
+
+  static const struct {
+    unsigned flags;
+    int offloads;
+  } choices[] = {
+      {TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+       OFFLOAD_CHECKSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_USO},
+      {TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN, OFFLOAD_CHECKSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6},
+      {TUN_F_CSUM, OFFLOAD_CHECKSUM},
+      {0, 0},
+  };
+  for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+    if (ioctl(fd, TUNSETOFFLOAD, choices[i].flags) == 0) {
+      tap.offloads = choices[i].offloads;
+      break;
+    }
+  }
+  return tap;
+}
+
+/* `name` with slashes. An entry that does not exist belongs to a kernel that needs no switch, and is no note. */
+static void write_sysctl(const char *name, const char *value) {
+  char path[128];
+  snprintf(path, sizeof path, "/proc/sys/net/%s", name);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT) return;
+  if (fd < 0 || write(fd, value, strlen(value)) < 0) note("net/%s could not be set to %s inside: %s", name, value, strerror(errno));
+  if (fd >= 0) close(fd);
+}
+
+static void write_sysctls(const struct options *options) {
+  char name[96], value[32];
+  if (!options->ipv6) {
+    snprintf(name, sizeof name, "ipv6/conf/%s/disable_ipv6", options->ifname);
+    write_sysctl(name, "1");
+  }
+  snprintf(name, sizeof name, "ipv6/conf/%s/accept_dad", options->ifname); /* nobody else is on this link */
+  write_sysctl(name, "0");
+  gid_t group = getegid(); /* the only group that is surely mapped, and ranges beyond the map are refused */
+  snprintf(value, sizeof value, "%u %u", group, group);
+  write_sysctl("ipv4/ping_group_range", value);
+  write_sysctl("ipv4/ip_unprivileged_port_start", "0");
+}
+
+static int add_routes(int netlink, int index, const struct options *options, const char *congestion) {
+  struct in_addr none = {0};
+  struct in_addr network = {.s_addr = options->address.s_addr & ~htonl(UINT32_MAX >> options->prefix)};
+  int error = netlink_add_route(netlink, index, network, options->prefix, none, options->address, congestion);
+  if (error) return error;
+  return netlink_add_route(netlink, index, none, 0, options->gateway, options->address, congestion);
+}
+
+/* Tries each wished congestion control: one that the kernel does not have is refused with the first route. */
+static int add_routes_with_congestion(int netlink, int index, const struct options *options) {
+  if (!*options->congestion) return add_routes(netlink, index, options, NULL);
+  char names[256];
+  snprintf(names, sizeof names, "%s", options->congestion);
+  char *rest = names, *name;
+  while ((name = strsep(&rest, ","))) {
+    if (!*name || strlen(name) > 15) continue;
+    int error = add_routes(netlink, index, options, name);
+    if (error != -EINVAL) return error;
+  }
+  note("none of the congestion controls %s is in this kernel: the host's default is used inside", options->congestion);
+  return add_routes(netlink, index, options, NULL);
+}
+
+struct tap create_network(const struct options *options) {
+  int netlink = netlink_open();
+  if (netlink < 0) fail("network", -netlink, "netlink");
+  int error = netlink_link_up(netlink, (int)if_nametoindex("lo"), NULL, 0);
+  if (error) fail("network", -error, "setting lo up");
+
+  struct tap tap = create_tap(options);
+  write_sysctls(options);
+  int index = (int)if_nametoindex(options->ifname);
+  error = netlink_link_up(netlink, index, options->mac, options->mtu);
+  if (error) fail("network", -error, "setting %s up with MTU %u", options->ifname, options->mtu);
+  error = netlink_add_address(netlink, index, options->address, options->prefix);
+  if (error) fail("network", -error, "adding the address to %s", options->ifname);
+  error = add_routes_with_congestion(netlink, index, options);
+  if (error) fail("network", -error, "adding the routes through %s", options->ifname);
+  close(netlink);
+  return tap;
+}

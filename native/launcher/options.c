@@ -1,0 +1,110 @@
+#define _GNU_SOURCE
+#include "options.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+
+static unsigned long parse_number(const char *name, const char *text, unsigned long least, unsigned long most) {
+  char *end;
+  errno = 0;
+  unsigned long value = strtoul(text, &end, 10);
+  if (!isdigit((unsigned char)*text) || *end || errno || value < least || value > most)
+    fail("options", EINVAL, "--%s wants a number from %lu to %lu, not %s", name, least, most, text);
+  return value;
+}
+
+static struct in_addr parse_address(const char *name, const char *text) {
+  struct in_addr address;
+  if (inet_pton(AF_INET, text, &address) != 1) fail("options", EINVAL, "--%s wants an IPv4 address, not %s", name, text);
+  return address;
+}
+
+static void parse_mac(const char *text, unsigned char mac[6]) {
+  for (int i = 0; i < 6; i++) {
+    const char *at = text + 3 * i; /* never beyond the end: each round has seen its two digits and what is behind them */
+    char end = i == 5 ? 0 : ':';
+    if (!isxdigit((unsigned char)at[0]) || !isxdigit((unsigned char)at[1]) || at[2] != end)
+      fail("options", EINVAL, "--mac wants six bytes such as 52:55:0a:00:02:64, not %s", text);
+    char digits[3] = {at[0], at[1], 0};
+    mac[i] = (unsigned char)strtoul(digits, NULL, 16);
+  }
+  if (mac[0] & 1) fail("options", EINVAL, "--mac wants a unicast address, not %s", text);
+}
+
+/* The kernel's own rule (dev_valid_name), and no '%', which it would take for a pattern. */
+static const char *parse_ifname(const char *text) {
+  size_t length = strlen(text);
+  bool good = length > 0 && length < IFNAMSIZ && strcmp(text, ".") && strcmp(text, "..");
+  for (size_t i = 0; good && i < length; i++)
+    good = text[i] != '/' && text[i] != ':' && text[i] != '%' && !isspace((unsigned char)text[i]);
+  if (!good) fail("options", EINVAL, "--ifname wants 1 to 15 bytes without space, slash, colon or percent, not %s", text);
+  return text;
+}
+
+static bool parse_switch(const char *name, const char *text) {
+  if (!strcmp(text, "on")) return true;
+  if (strcmp(text, "off")) fail("options", EINVAL, "--%s wants on or off, not %s", name, text);
+  return false;
+}
+
+struct options parse_options(int count, char **arguments) {
+  enum { IFNAME = 1, MAC, MTU, ADDRESS, PREFIX, GATEWAY, CONGESTION, IPV6, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, PID, PATH };
+  static const struct option known[] = {
+      {"ifname", required_argument, NULL, IFNAME},
+      {"mac", required_argument, NULL, MAC},
+      {"mtu", required_argument, NULL, MTU},
+      {"address", required_argument, NULL, ADDRESS},
+      {"prefix", required_argument, NULL, PREFIX},
+      {"gateway", required_argument, NULL, GATEWAY},
+      {"congestion", required_argument, NULL, CONGESTION},
+      {"ipv6", required_argument, NULL, IPV6},
+      {"root", no_argument, NULL, ROOT},
+      {"hostname", required_argument, NULL, HOSTNAME},
+      {"resolv-conf", required_argument, NULL, RESOLV_CONF},
+      {"hosts", required_argument, NULL, HOSTS},
+      {"pid", required_argument, NULL, PID},
+      {"path", required_argument, NULL, PATH},
+      {0},
+  };
+  struct options options = {.congestion = ""};
+  if (count < 2) fail("options", EINVAL, "run or attach expected");
+  if (!strcmp(arguments[1], "attach")) options.attach = true;
+  else if (strcmp(arguments[1], "run")) fail("options", EINVAL, "run or attach expected, not %s", arguments[1]);
+
+  unsigned seen = 0;
+  opterr = 0;
+  optind = 2;
+  int option;
+  while ((option = getopt_long(count, arguments, "+", known, NULL)) != -1) {
+    if (option < IFNAME || option > PATH) fail("options", EINVAL, "unknown or incomplete option: %s", arguments[optind - 1]);
+    seen |= 1u << option;
+    switch (option) {
+      case IFNAME: options.ifname = parse_ifname(optarg); break;
+      case MAC: parse_mac(optarg, options.mac); break;
+      case MTU: options.mtu = (unsigned)parse_number("mtu", optarg, 68, 65521); break;
+      case ADDRESS: options.address = parse_address("address", optarg); break;
+      case PREFIX: options.prefix = (unsigned)parse_number("prefix", optarg, 1, 31); break;
+      case GATEWAY: options.gateway = parse_address("gateway", optarg); break;
+      case CONGESTION: options.congestion = optarg; break;
+      case IPV6: options.ipv6 = parse_switch("ipv6", optarg); break;
+      case ROOT: options.root = true; break;
+      case HOSTNAME: options.hostname = optarg; break;
+      case RESOLV_CONF: options.resolv_conf = optarg; break;
+      case HOSTS: options.hosts = optarg; break;
+      case PID: options.pid = (pid_t)parse_number("pid", optarg, 1, 1 << 30); break;
+      case PATH: options.path = optarg; break;
+    }
+  }
+  for (int needed = IFNAME; needed <= GATEWAY; needed++)
+    if (!(seen & 1u << needed)) fail("options", EINVAL, "--%s is missing", known[needed - IFNAME].name);
+  options.command = arguments + optind;
+  if (options.attach && !options.pid == !options.path) fail("options", EINVAL, "attach wants one of --pid and --path");
+  if (options.attach == (optind < count)) fail("options", EINVAL, options.attach ? "attach starts no program" : "no program given");
+  return options;
+}

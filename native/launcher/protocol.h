@@ -1,0 +1,38 @@
+/*
+ * What the launcher and the program that started it say to each other over descriptor 3, a SOCK_SEQPACKET pair: one
+ * message per packet, a header of four 32-bit words in the byte order of the machine, then text or nothing, and
+ * descriptors beside it (SCM_RIGHTS). src/sandbox/launcher-protocol.ts is the other half and must agree.
+ *
+ * A message that is too short, of an unknown kind, or out of range is a bug of the other side: the launcher ends.
+ */
+#ifndef LAUNCHER_PROTOCOL_H
+#define LAUNCHER_PROTOCOL_H
+
+#include <stdint.h>
+
+enum { CONTROL_FD = 3, MAX_TEXT = 8192, MAX_SOCKETS = 32 };
+
+struct message {
+  uint32_t kind;
+  int32_t a, b, c;
+};
+
+/* To the launcher. */
+enum request {
+  REQUEST_START = 1,   /* run the command */
+  REQUEST_SOCKETS = 2, /* a: family 4 or 6; b: 1 stream, 2 datagram; c: how many, 1 to MAX_SOCKETS */
+  REQUEST_SIGNAL = 3,  /* a: number; b: 1 if it may have come from the terminal */
+  REQUEST_RELEASE = 4, /* end everything */
+};
+
+/* From the launcher. */
+enum reply {
+  REPLY_READY = 1,   /* a: OFFLOAD_ bits; text: a note per line; descriptor: the TAP */
+  REPLY_SOCKETS = 2, /* a, b: as asked; c: errno of the one that failed, or 0; descriptors: those made before */
+  REPLY_EXITED = 3,  /* a: exit code or -1; b: signal or -1 */
+  REPLY_FAILED = 4,  /* a: errno; text: the step, a line feed, a detail */
+};
+
+enum { OFFLOAD_TSO4 = 1, OFFLOAD_TSO6 = 2, OFFLOAD_USO = 4, OFFLOAD_CHECKSUM = 8 };
+
+#endif

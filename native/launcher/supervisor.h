@@ -1,0 +1,13 @@
+/* The launcher's life after the set-up. */
+#ifndef LAUNCHER_SUPERVISOR_H
+#define LAUNCHER_SUPERVISOR_H
+
+#include "namespaces.h"
+#include "network.h"
+#include "options.h"
+
+/* Both return the launcher's own exit code when there is nothing left of the sandbox. */
+int supervise_command(const struct options *options);
+int supervise_target(const struct options *options, const struct target *target, struct tap tap);
+
+#endif
