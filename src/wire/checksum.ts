@@ -39,3 +39,15 @@ export function pseudoHeader(source: Address, destination: Address, protocol: nu
   }
   return sum;
 }
+
+/** The same for two IPv4 addresses as 32-bit integers. */
+export function pseudoHeaderIPv4(source: number, destination: number, protocol: number, length: number): number {
+  return (
+    (source >>> 16) +
+    (source & 0xffff) +
+    (destination >>> 16) +
+    (destination & 0xffff) +
+    protocol +
+    (length & 0xffff)
+  );
+}

@@ -1,0 +1,368 @@
+/**
+ * From a transport segment to a frame on a link: implements link/output for all protocols.
+ *
+ * Theory of operation. A protocol builds its segment in a place that it asked for here, or directly before payload that
+ * the engine put into a slot. `send` writes IP, Ethernet and virtio headers backwards from there, and one Write record; no
+ * byte of payload is touched. Checksums of TCP and UDP are left to the receiving kernel (NEEDS_CSUM with the sum of the
+ * pseudo header), and what is longer than a segment goes as one super-frame (GSO).
+ *
+ *     place:   | vnet 12 | Ethernet 14 | IPv4 20 | transport header and payload ...
+ *              └ 46 bytes (LOWER) ───────────────┘
+ *
+ * Three things cost a copy into the control area: fragments of what is longer than the MTU and no super-frame (their
+ * checksum is computed in full first), and UDP super-frames that the kernel would not take whole, since the frames go
+ * out at the end of the turn and cannot overwrite each other's payload.
+ *
+ * Bounds: the control area (COPY_SHARE of it for such copies, so that acknowledgements always have room), the spare slots
+ * of a turn, and the command records; what does not fit is dropped and counted, as a full device queue would.
+ * Not here: IPv6 (counted and dropped for now).
+ */
+import type { Clock } from "../flow/clock.js";
+import type { Counters } from "../flow/counters.js";
+import type { Output } from "../link/output.js";
+import {
+  COMMAND_STRIDE,
+  CONTROL_AREA,
+  Control,
+  type EngineMemory,
+  HEADROOM,
+  Op,
+  SLOT_SIZE,
+  VNET_HEADER,
+} from "../native/engine.js";
+import { type Address, isIPv4 } from "../wire/address.js";
+import { ARP_LENGTH, ArpOperation, writeArp } from "../wire/arp.js";
+import { addWords, checksum, fold, pseudoHeaderIPv4 } from "../wire/checksum.js";
+import { ETHERNET_HEADER, EtherType, type Mac, macHigh, macLow, writeEthernet } from "../wire/ethernet.js";
+import { DONT_FRAGMENT, IPV4_HEADER, IPV4_MAX, ipv4Word, MORE_FRAGMENTS, Protocol, writeIPv4 } from "../wire/ipv4.js";
+import type { Reject } from "../wire/reject.js";
+import { UDP_CHECKSUM, UDP_HEADER, udpDestinationPort, udpSourcePort, writeUdp } from "../wire/udp.js";
+import { Gso, MAX_UDP_SEGMENTS, writeChecksumVnet, writePlainVnet } from "../wire/vnet.js";
+import { IcmpErrors } from "./errors.js";
+import type { Neighbours } from "./neighbours.js";
+
+/** Bytes of the lower headers before an IPv4 transport header. */
+const LOWER = VNET_HEADER + ETHERNET_HEADER + IPV4_HEADER;
+const TTL = 64;
+const TCP_CHECKSUM = 16;
+/** Part of the control area that copies may fill. */
+const COPY_SHARE = 0.75;
+const LONGEST_SMALL = 128;
+/** Places begin on cache lines. */
+const ALIGNMENT = 64;
+const BROADCAST = -1;
+const MAX_LINKS = 256;
+
+export interface EgressOptions {
+  readonly memory: EngineMemory;
+  readonly neighbours: Neighbours;
+  readonly clock: Clock;
+  readonly counters: Counters;
+  /** The largest IP packet, headers included: 576 to 65535 bytes. */
+  readonly mtu: number;
+  /** Who speaks where nobody else does: asks for neighbours and reports errors. */
+  readonly gateway: Address;
+  /** Our MAC address on every link. */
+  readonly mac: Mac;
+}
+
+export class Egress implements Output {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly mtu: number;
+  readonly #memory: EngineMemory;
+  readonly #control: Int32Array;
+  readonly #commands: Int32Array;
+  readonly #maxCommands: number;
+  readonly #neighbours: Neighbours;
+  readonly #clock: Clock;
+  readonly #counters: Counters;
+  readonly #errors: IcmpErrors;
+  readonly #gateway: number;
+  readonly #macHigh: number;
+  readonly #macLow: number;
+  /** 1: link is up and takes whole frames only; 2: it takes UDP super-frames as well. */
+  readonly #links = new Uint8Array(MAX_LINKS);
+  readonly #areaStart: number;
+  readonly #areaEnd: number;
+  readonly #copyEnd: number;
+  #next: number;
+  #id = 0;
+
+  constructor(options: EgressOptions) {
+    const { memory, mac } = options;
+    this.bytes = new Uint8Array(memory.slab);
+    this.view = new DataView(memory.slab);
+    this.mtu = options.mtu;
+    this.#memory = memory;
+    this.#control = memory.control;
+    this.#commands = memory.commands;
+    this.#maxCommands = Math.floor(memory.commands.length / COMMAND_STRIDE);
+    this.#neighbours = options.neighbours;
+    this.#clock = options.clock;
+    this.#counters = options.counters;
+    this.#gateway = ipv4Word(options.gateway);
+    const macView = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
+    this.#macHigh = macHigh(macView, 0);
+    this.#macLow = macLow(macView, 0);
+    this.#areaStart = memory.slots * SLOT_SIZE;
+    this.#areaEnd = this.#areaStart + CONTROL_AREA;
+    this.#copyEnd = this.#areaStart + CONTROL_AREA * COPY_SHARE;
+    this.#next = this.#areaStart;
+    this.#errors = new IcmpErrors({
+      output: this,
+      clock: options.clock,
+      counters: options.counters,
+      gateway: options.gateway,
+    });
+  }
+
+  /** Frames may be sent to a link from now on. `uso`: its kernel takes UDP super-frames (Linux 6.2). */
+  addLink(link: number, uso: boolean): void {
+    if (link < 0 || link >= MAX_LINKS) throw new RangeError(`link ${link} is not below ${MAX_LINKS}`);
+    this.#links[link] = uso ? 2 : 1;
+  }
+
+  /** What is sent to this link from now on is dropped and counted. */
+  removeLink(link: number): void {
+    this.#links[link] = 0;
+    this.#neighbours.removeLink(link);
+  }
+
+  /** Begins a turn: what was written before is committed, so that its room is free again. */
+  beginTurn(): void {
+    if (this.#control[Control.CommandCount] === 0) this.#next = this.#areaStart;
+  }
+
+  small(length: number): number {
+    return length > LONGEST_SMALL ? -1 : this.place(length);
+  }
+
+  large(): number {
+    const used = this.#control[Control.SpareUsed];
+    if (used >= this.#control[Control.SpareCount]) return -1;
+    this.#control[Control.SpareUsed] = used + 1;
+    return this.#memory.spares[used] * SLOT_SIZE + HEADROOM;
+  }
+
+  /** A place in the control area for `length` bytes behind the lower headers, or -1. For what is neither small nor worth a slot. */
+  place(length: number): number {
+    return this.#place(length, this.#areaEnd);
+  }
+
+  send(
+    link: number,
+    protocol: number,
+    source: Address,
+    destination: Address,
+    offset: number,
+    length: number,
+    header: number,
+    segment: number,
+  ): void {
+    if (!isIPv4(destination)) {
+      this.#counters.add("stack.no_ipv6");
+      return;
+    }
+    const from = ipv4Word(source);
+    const to = ipv4Word(destination);
+    if (!this.#resolve(link, destination, to)) return;
+    if (length + IPV4_HEADER <= this.mtu && segment === 0) {
+      this.#packet(link, protocol, from, to, offset, length, header, 0);
+    } else if (protocol === Protocol.Tcp) {
+      this.#packet(link, protocol, from, to, offset, length, header, segment || this.mtu - IPV4_HEADER - header);
+    } else if (protocol === Protocol.Udp && segment > 0) {
+      this.#datagrams(link, from, to, offset, length, segment);
+    } else {
+      this.#fragments(link, protocol, from, to, offset, length);
+    }
+  }
+
+  reject(link: number, original: Uint8Array, reason: Reject, from: Address | null, info: number): void {
+    this.#errors.send(link, original, reason, from, info);
+  }
+
+  /** Sends an ARP message. Addresses as in wire/arp. */
+  arp(
+    link: number,
+    operation: ArpOperation,
+    senderIp: number,
+    targetHigh: number,
+    targetLow: number,
+    targetIp: number,
+  ): void {
+    const at = this.place(ARP_LENGTH);
+    if (at < 0) {
+      this.#counters.add("stack.no_room");
+      return;
+    }
+    const request = operation === ArpOperation.Request;
+    const ethernet = at - ETHERNET_HEADER;
+    writeArp(
+      this.view,
+      at,
+      operation,
+      this.#macHigh,
+      this.#macLow,
+      senderIp,
+      request ? 0 : targetHigh,
+      request ? 0 : targetLow,
+      targetIp,
+    );
+    writeEthernet(this.view, ethernet, targetHigh, targetLow, this.#macHigh, this.#macLow, EtherType.ARP);
+    writePlainVnet(this.view, ethernet - VNET_HEADER);
+    this.#write(link, ethernet - VNET_HEADER, VNET_HEADER + ETHERNET_HEADER + ARP_LENGTH);
+  }
+
+  /** True where the link is up and the neighbour's MAC address is in #neighbours.high and .low. */
+  #resolve(link: number, destination: Address, word: number): boolean {
+    if (this.#links[link] === 0) {
+      this.#counters.add("stack.link_gone");
+      return false;
+    }
+    if (word === BROADCAST) {
+      this.#neighbours.high = -1;
+      this.#neighbours.low = 0xffff;
+      return true;
+    }
+    if (this.#neighbours.find(link, destination)) return true;
+    this.#counters.add("stack.neighbour_unknown");
+    if (this.#neighbours.mayAsk(link, this.#clock.now())) {
+      this.arp(link, ArpOperation.Request, this.#gateway, -1, 0xffff, word);
+    }
+    return false;
+  }
+
+  /** One packet or super-frame (segment > 0). */
+  #packet(
+    link: number,
+    protocol: number,
+    from: number,
+    to: number,
+    offset: number,
+    length: number,
+    header: number,
+    segment: number,
+  ): void {
+    if (length + IPV4_HEADER > IPV4_MAX) {
+      this.#counters.add("stack.too_long");
+      return;
+    }
+    const view = this.view;
+    const network = offset - IPV4_HEADER;
+    const ethernet = network - ETHERNET_HEADER;
+    const vnet = ethernet - VNET_HEADER;
+    const fragment = protocol === Protocol.Tcp ? DONT_FRAGMENT : 0;
+    writeIPv4(view, network, length + IPV4_HEADER, this.#nextId(), fragment, TTL, protocol, from, to);
+    this.#writeEthernet(ethernet);
+    if (protocol === Protocol.Tcp || protocol === Protocol.Udp) {
+      const field = protocol === Protocol.Tcp ? TCP_CHECKSUM : UDP_CHECKSUM;
+      view.setUint16(offset + field, fold(pseudoHeaderIPv4(from, to, protocol, length)));
+      const superFrame = segment > 0 && length - header > segment;
+      const gso = superFrame ? (protocol === Protocol.Tcp ? Gso.TcpV4 : Gso.UdpL4) : Gso.None;
+      const headers = superFrame ? ETHERNET_HEADER + IPV4_HEADER + header : 0;
+      writeChecksumVnet(view, vnet, ETHERNET_HEADER + IPV4_HEADER, field, gso, superFrame ? segment : 0, headers);
+    } else writePlainVnet(view, vnet);
+    this.#write(link, vnet, LOWER + length);
+  }
+
+  /**
+   * Several datagrams of `segment` bytes behind one UDP header: as few super-frames as the kernel takes. The first goes
+   * from where it is, the others are copied.
+   */
+  #datagrams(link: number, from: number, to: number, offset: number, length: number, segment: number): void {
+    const whole = this.#links[link] === 2 && segment + UDP_HEADER + IPV4_HEADER <= this.mtu;
+    const chunk = whole ? segment * MAX_UDP_SEGMENTS : segment;
+    const end = offset + length;
+    const first = offset + UDP_HEADER;
+    const sourcePort = udpSourcePort(this.view, offset);
+    const destinationPort = udpDestinationPort(this.view, offset);
+    for (let payload = first; payload < end; payload += chunk) {
+      const size = Math.min(chunk, end - payload);
+      let at = offset;
+      if (payload > first) {
+        at = this.#place(UDP_HEADER + size, this.#copyEnd);
+        if (at < 0) {
+          this.#counters.add("stack.no_room");
+          return;
+        }
+        this.bytes.copyWithin(at + UDP_HEADER, payload, payload + size);
+      }
+      writeUdp(this.view, at, sourcePort, destinationPort, UDP_HEADER + size);
+      if (whole || UDP_HEADER + size + IPV4_HEADER <= this.mtu) {
+        this.#packet(link, Protocol.Udp, from, to, at, UDP_HEADER + size, UDP_HEADER, segment);
+      } else this.#fragments(link, Protocol.Udp, from, to, at, UDP_HEADER + size);
+    }
+  }
+
+  /** One packet that is longer than the MTU. */
+  #fragments(link: number, protocol: number, from: number, to: number, offset: number, length: number): void {
+    const largest = (this.mtu - IPV4_HEADER) & ~7;
+    const pieces = Math.ceil(length / largest);
+    if (length + IPV4_HEADER > IPV4_MAX) {
+      this.#counters.add("stack.too_long");
+      return;
+    }
+    if (this.#next + pieces * placeSize(largest) > this.#copyEnd) {
+      this.#counters.add("stack.no_room");
+      return;
+    }
+    const view = this.view;
+    if (protocol === Protocol.Udp) {
+      view.setUint16(offset + UDP_CHECKSUM, 0);
+      const sum = checksum(addWords(view, offset, offset + length, pseudoHeaderIPv4(from, to, protocol, length)));
+      view.setUint16(offset + UDP_CHECKSUM, sum === 0 ? 0xffff : sum);
+    }
+    const id = this.#nextId();
+    for (let done = 0; done < length; done += largest) {
+      const size = Math.min(largest, length - done);
+      const at = this.place(size);
+      const ethernet = at - IPV4_HEADER - ETHERNET_HEADER;
+      this.bytes.copyWithin(at, offset + done, offset + done + size);
+      const fragment = (done >> 3) | (done + size < length ? MORE_FRAGMENTS : 0);
+      writeIPv4(view, at - IPV4_HEADER, size + IPV4_HEADER, id, fragment, TTL, protocol, from, to);
+      this.#writeEthernet(ethernet);
+      writePlainVnet(view, ethernet - VNET_HEADER);
+      this.#write(link, ethernet - VNET_HEADER, LOWER + size);
+    }
+  }
+
+  #writeEthernet(at: number): void {
+    const neighbours = this.#neighbours;
+    writeEthernet(this.view, at, neighbours.high, neighbours.low, this.#macHigh, this.#macLow, EtherType.IPv4);
+  }
+
+  #place(length: number, limit: number): number {
+    const start = this.#next;
+    const end = start + placeSize(length);
+    if (end > limit) return -1;
+    this.#next = end;
+    return start + LOWER;
+  }
+
+  #nextId(): number {
+    this.#id = (this.#id + 1) & 0xffff;
+    return this.#id;
+  }
+
+  #write(link: number, offset: number, length: number): void {
+    const count = this.#control[Control.CommandCount];
+    if (count >= this.#maxCommands) {
+      this.#counters.add("stack.commands_full");
+      return;
+    }
+    const at = count * COMMAND_STRIDE;
+    const commands = this.#commands;
+    commands[at] = Op.Write;
+    commands[at + 1] = link;
+    commands[at + 2] = offset;
+    commands[at + 3] = length;
+    commands[at + 4] = 0;
+    commands[at + 5] = 0;
+    this.#control[Control.CommandCount] = count + 1;
+  }
+}
+
+function placeSize(length: number): number {
+  return (LOWER + length + ALIGNMENT - 1) & -ALIGNMENT;
+}
