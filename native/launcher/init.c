@@ -11,7 +11,6 @@
  * Death of the supervisor: PR_SET_PDEATHSIG kills init, and so the namespace. Without a PID namespace there is nobody who
  * would kill the rest, so init then only watches the link, and ends its descendants itself (it is their subreaper).
  */
-#define _GNU_SOURCE
 #include "init.h"
 
 #include <errno.h>

@@ -10,7 +10,6 @@
  * The host's name service daemons (systemd-resolved, nscd) could still be asked through their sockets in the file system,
  * and would answer with the host's view of the network. /dev/null is bound over these.
  */
-#define _GNU_SOURCE
 #include "mounts.h"
 
 #include <dirent.h>

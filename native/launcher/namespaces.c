@@ -2,7 +2,6 @@
  * setgroups is denied before the group map is written: without privileges the kernel wants it so (user_namespaces(7)). The
  * supplementary groups stay as they are; those that are not mapped show as nogroup and still count towards files.
  */
-#define _GNU_SOURCE
 #include "namespaces.h"
 
 #include <errno.h>

@@ -6,7 +6,6 @@
  * The congestion control is set on the routes, since the sysctl for a whole namespace is refused to ordinary users: the way
  * through the TAP loses nothing and has no bandwidth to find out, so a paced control (BBR) only slows it down.
  */
-#define _GNU_SOURCE
 #include "network.h"
 
 #include <errno.h>

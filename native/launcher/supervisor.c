@@ -13,7 +13,6 @@
  * has it already if it is still in that group (an interactive shell is not). `seen` remembers when that was; it counts
  * once, and not for long. SIGTSTP and SIGTTIN are left alone: the whole group stops and continues as one job.
  */
-#define _GNU_SOURCE
 #include "supervisor.h"
 
 #include <errno.h>

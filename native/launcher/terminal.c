@@ -3,7 +3,6 @@
  * the foreground one, and at its end cannot name the old one. So the launcher gives the terminal back - but takes it from
  * nobody who lives: when the user put us into the background, the foreground group is another one, and rightly so.
  */
-#define _GNU_SOURCE
 #include "terminal.h"
 
 #include <errno.h>

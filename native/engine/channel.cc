@@ -1,0 +1,241 @@
+// Theory of operation. A channel makes a socket pair, watches one end with a uv_poll and leaves the other to be given to
+// the launcher. Every packet is one call of `message` with its bytes and the descriptors that came with it (SCM_RIGHTS,
+// close-on-exec); the end of the peer is one call of `closed`. The protocol is not known here: launcher-protocol.ts.
+//
+// Life. While the channel is open it holds its JavaScript object and callbacks and keeps the loop alive. It closes once:
+// by close(), by the end of the peer, or with the environment. The memory is freed when both libuv has closed the handle
+// and JavaScript has let the object go.
+#include "channel.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <new>
+
+namespace netns {
+namespace {
+
+constexpr size_t kMaxPacket = 16 + 8192;  // MAX_TEXT of launcher/protocol.h behind its header
+constexpr size_t kMaxDescriptors = 32;    // MAX_SOCKETS
+
+class Channel {
+ public:
+  explicit Channel(napi_env env) : env_(env) {}
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  // Returns 0 or -errno; on success `peer` is the other end.
+  int open(napi_value self, napi_value message, napi_value closed, int* peer);
+  int send(const void* bytes, size_t length);
+  void close();
+  static void finalize(napi_env, void* data, void*) {
+    auto* channel = static_cast<Channel*>(data);
+    channel->finalized_ = true;
+    channel->close();
+    channel->free_if_unused();
+  }
+
+ private:
+  static void on_readable(uv_poll_t* handle, int status, int events);
+  static void on_environment_end(napi_async_cleanup_hook_handle, void* data) {
+    static_cast<Channel*>(data)->close();
+  }
+  bool receive_one();  // false when there is nothing more for now
+  void call(napi_ref callback, size_t count, const napi_value* arguments);
+  void free_if_unused() {
+    if (finalized_ && handle_closed_) delete this;
+  }
+
+  napi_env env_;
+  uv_poll_t poll_{};
+  int fd_ = -1;
+  bool handle_closed_ = true;  // libuv does not hold poll_
+  bool finalized_ = false;
+  napi_ref self_ = nullptr;
+  napi_ref message_ = nullptr;
+  napi_ref closed_ = nullptr;
+  napi_async_cleanup_hook_handle cleanup_ = nullptr;
+};
+
+int Channel::open(napi_value self, napi_value message, napi_value closed, int* peer) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return -EINVAL;
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return -errno;
+  int error = uv_poll_init(loop, &poll_, pair[0]);
+  if (error != 0) {
+    ::close(pair[0]);
+    ::close(pair[1]);
+    return error;
+  }
+  fd_ = pair[0];
+  *peer = pair[1];
+  poll_.data = this;
+  handle_closed_ = false;
+  napi_create_reference(env_, self, 1, &self_);
+  napi_create_reference(env_, message, 1, &message_);
+  napi_create_reference(env_, closed, 1, &closed_);
+  napi_add_async_cleanup_hook(env_, on_environment_end, this, &cleanup_);
+  uv_poll_start(&poll_, UV_READABLE, on_readable);
+  return 0;
+}
+
+int Channel::send(const void* bytes, size_t length) {
+  if (fd_ < 0) return -EPIPE;
+  ssize_t sent;
+  do sent = ::send(fd_, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : 0;
+}
+
+void Channel::close() {
+  if (fd_ < 0) return;
+  uv_poll_stop(&poll_);
+  ::close(fd_);
+  fd_ = -1;
+  for (napi_ref reference : {self_, message_, closed_}) napi_delete_reference(env_, reference);
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), [](uv_handle_t* handle) {
+    auto* channel = static_cast<Channel*>(handle->data);
+    channel->handle_closed_ = true;
+    napi_remove_async_cleanup_hook(channel->cleanup_);
+    channel->free_if_unused();
+  });
+}
+
+void Channel::call(napi_ref callback, size_t count, const napi_value* arguments) {
+  napi_value self, function;
+  napi_get_reference_value(env_, self_, &self);
+  napi_get_reference_value(env_, callback, &function);
+  // No async context: the callback may close the channel, and the context would go while it is in use.
+  if (napi_make_callback(env_, nullptr, self, function, count, arguments, nullptr) != napi_pending_exception) return;
+  napi_value error;
+  napi_get_and_clear_last_exception(env_, &error);
+  napi_fatal_exception(env_, error);
+}
+
+void Channel::on_readable(uv_poll_t* handle, int, int) {
+  auto* channel = static_cast<Channel*>(handle->data);
+  while (channel->fd_ >= 0 && channel->receive_one()) continue;
+}
+
+bool Channel::receive_one() {
+  uint8_t packet[kMaxPacket];
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int) * kMaxDescriptors)];
+  iovec part{packet, sizeof packet};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = ancillary;
+  message.msg_controllen = sizeof ancillary;
+  ssize_t length = recvmsg(fd_, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (length < 0 && errno == EINTR) return true;
+  if (length < 0 && errno == EAGAIN) return false;
+
+  napi_handle_scope scope;
+  napi_open_handle_scope(env_, &scope);
+  if (length <= 0) {
+    // The callback needs what close() gives up, so it comes first; it may call close() itself.
+    call(closed_, 0, nullptr);
+    close();
+  } else {
+    napi_value arguments[2], buffer;
+    void* copy = nullptr;
+    napi_create_arraybuffer(env_, static_cast<size_t>(length), &copy, &buffer);
+    std::memcpy(copy, packet, static_cast<size_t>(length));
+    napi_create_typedarray(env_, napi_uint8_array, static_cast<size_t>(length), buffer, 0, &arguments[0]);
+    napi_create_array(env_, &arguments[1]);
+    uint32_t count = 0;
+    for (cmsghdr* part_of = CMSG_FIRSTHDR(&message); part_of != nullptr; part_of = CMSG_NXTHDR(&message, part_of)) {
+      if (part_of->cmsg_level != SOL_SOCKET || part_of->cmsg_type != SCM_RIGHTS) continue;
+      size_t bytes = part_of->cmsg_len - CMSG_LEN(0);
+      for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
+        int fd;
+        std::memcpy(&fd, CMSG_DATA(part_of) + at, sizeof fd);
+        napi_value number;
+        napi_create_int32(env_, fd, &number);
+        napi_set_element(env_, arguments[1], count++, number);
+      }
+    }
+    call(message_, 2, arguments);
+  }
+  napi_close_handle_scope(env_, scope);
+  return length > 0;
+}
+
+Channel* unwrap(napi_env env, napi_callback_info info, size_t* count, napi_value* arguments) {
+  napi_value self;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, count, arguments, &self, nullptr);
+  if (napi_unwrap(env, self, &data) == napi_ok) return static_cast<Channel*>(data);
+  napi_throw_type_error(env, nullptr, "not a channel");
+  return nullptr;
+}
+
+napi_value send_bytes(napi_env env, napi_callback_info info) {
+  size_t count = 1, length = 0;
+  napi_value argument, result;
+  Channel* channel = unwrap(env, info, &count, &argument);
+  if (channel == nullptr) return nullptr;
+  napi_typedarray_type type;
+  void* bytes = nullptr;
+  if (count < 1 || napi_get_typedarray_info(env, argument, &type, &length, &bytes, nullptr, nullptr) != napi_ok ||
+      type != napi_uint8_array || length == 0) {
+    napi_throw_type_error(env, nullptr, "send() wants a Uint8Array that is not empty");
+    return nullptr;
+  }
+  napi_create_int32(env, channel->send(bytes, length), &result);
+  return result;
+}
+
+napi_value close_channel(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  Channel* channel = unwrap(env, info, &count, nullptr);
+  if (channel != nullptr) channel->close();
+  return nullptr;
+}
+
+napi_value open_channel(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value callbacks[2], object, peer_value;
+  napi_get_cb_info(env, info, &count, callbacks, nullptr, nullptr);
+  for (size_t i = 0; i < 2; i++) {
+    napi_valuetype type = napi_undefined;
+    if (i < count) napi_typeof(env, callbacks[i], &type);
+    if (type == napi_function) continue;
+    napi_throw_type_error(env, nullptr, "openChannel() wants two functions");
+    return nullptr;
+  }
+  napi_property_descriptor methods[] = {
+      {"send", nullptr, send_bytes, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"close", nullptr, close_channel, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+  };
+  napi_create_object(env, &object);
+  napi_define_properties(env, object, 2, methods);
+  auto* channel = new (std::nothrow) Channel(env);
+  int peer = -1, error = channel == nullptr ? -ENOMEM : channel->open(object, callbacks[0], callbacks[1], &peer);
+  if (error != 0) {
+    delete channel;
+    napi_throw_error(env, uv_err_name(error), uv_strerror(error));
+    return nullptr;
+  }
+  napi_wrap(env, object, channel, Channel::finalize, nullptr, nullptr);
+  napi_create_int32(env, peer, &peer_value);
+  napi_set_named_property(env, object, "peer", peer_value);
+  return object;
+}
+
+}  // namespace
+}  // namespace netns
+
+napi_value channel_init(napi_env env, napi_value exports) {
+  napi_value function;
+  napi_create_function(env, "openChannel", NAPI_AUTO_LENGTH, netns::open_channel, nullptr, &function);
+  napi_set_named_property(env, exports, "openChannel", function);
+  return exports;
+}
