@@ -1,0 +1,62 @@
+/** Where events are told: to the person on stderr, in one line each, and to a file in JSON for machines (pino, loaded only then). */
+import { NetnsError } from "../errors.js";
+import type { Log } from "../policy/config.js";
+
+export interface LogOptions {
+  /** Tell errors only. */
+  readonly quiet?: boolean | undefined;
+  /** Tell everything. */
+  readonly verbose?: boolean | undefined;
+  /** File to append JSON lines to, everything included. */
+  readonly logFile?: string | undefined;
+}
+
+type Level = keyof Log;
+type Fields = Record<string, unknown>;
+
+export const PREFIX = "netns-rootless: ";
+
+/** One line for the person, whatever the settings. */
+export function tell(message: string): void {
+  process.stderr.write(`${PREFIX}${message}\n`);
+}
+
+function toStderr(levels: readonly Level[]): Log {
+  const at = (level: Level) => (levels.includes(level) ? (message: string) => tell(message) : () => {});
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+async function toFile(path: string): Promise<Log> {
+  const { pino } = await import("pino");
+  try {
+    const log = pino({ level: "debug", base: { pid: process.pid } }, pino.destination({ dest: path, sync: true }));
+    const at = (level: Level) => (message: string, fields?: Fields) => log[level](fields ?? {}, message);
+    return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new NetnsError(
+      "USAGE",
+      `--log-file ${path}: cannot be written (${reason}); give a file in a directory of yours`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function both(first: Log, second: Log): Log {
+  const at = (level: Level) => (message: string, fields?: Fields) => {
+    first[level](message, fields);
+    second[level](message, fields);
+  };
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+/** Throws a NetnsError USAGE where the file cannot be written. */
+export async function openLog(options: LogOptions): Promise<Log> {
+  let levels: readonly Level[] = ["warn", "error"];
+  if (options.verbose) levels = ["debug", "info", "warn", "error"];
+  else if (options.quiet) levels = ["error"];
+  const stderr = toStderr(levels);
+  return options.logFile === undefined ? stderr : both(stderr, await toFile(options.logFile));
+}

@@ -1,0 +1,86 @@
+/**
+ * The little of a DNS message that a forwarder has to understand (RFC 1035, 4.1): header and question. The rest is carried
+ * as bytes. Any bytes may come in; nothing is read beyond their end.
+ */
+
+export const DNS_HEADER = 12;
+
+/** OPCODE of an ordinary query. */
+export const OPCODE_QUERY = 0;
+
+export const RCODE_FORMERR = 1;
+export const RCODE_SERVFAIL = 2;
+export const RCODE_NOTIMP = 4;
+export const RCODE_REFUSED = 5;
+
+/** Limits of RFC 1035, 2.3.4, in bytes as on the wire. */
+const MAX_LABEL = 63;
+const MAX_NAME = 255;
+
+export interface Question {
+  /** In lower case, without the final dot, its bytes as Latin-1 characters. */
+  readonly name: string;
+  readonly type: number;
+  readonly class: number;
+  /** First byte after the question. */
+  readonly end: number;
+}
+
+export function messageId(message: Uint8Array): number {
+  return (message[0] << 8) | message[1];
+}
+
+export function isResponse(message: Uint8Array): boolean {
+  return (message[2] & 0x80) !== 0;
+}
+
+export function opcode(message: Uint8Array): number {
+  return (message[2] >> 3) & 0xf;
+}
+
+export function rcode(message: Uint8Array): number {
+  return message[3] & 0xf;
+}
+
+export function questionCount(message: Uint8Array): number {
+  return (message[4] << 8) | message[5];
+}
+
+/** The one question of a message of at least DNS_HEADER bytes; null where there is not exactly one, or it is malformed. */
+export function readQuestion(message: Uint8Array): Question | null {
+  if (questionCount(message) !== 1) return null;
+  const labels: string[] = [];
+  let at = DNS_HEADER;
+  for (;;) {
+    if (at >= message.length) return null;
+    const length = message[at++];
+    if (length === 0) break;
+    // A compression pointer has nothing to point to here.
+    if (length > MAX_LABEL || at + length > message.length || at + length - DNS_HEADER >= MAX_NAME) return null;
+    labels.push(String.fromCharCode(...message.subarray(at, at + length)).toLowerCase());
+    at += length;
+  }
+  if (at + 4 > message.length) return null;
+  return {
+    name: labels.join("."),
+    type: (message[at] << 8) | message[at + 1],
+    class: (message[at + 2] << 8) | message[at + 3],
+    end: at + 4,
+  };
+}
+
+/** True for the same name (in any case), type and class. */
+export function sameQuestion(a: Question, b: Question): boolean {
+  return a.type === b.type && a.class === b.class && a.name === b.name;
+}
+
+/** An answer that says no more than `code`, with the query's question if it could be read. */
+export function errorAnswer(query: Uint8Array, question: Question | null, code: number): Uint8Array {
+  const answer = query.slice(0, question === null ? DNS_HEADER : question.end);
+  // QR; opcode and RD as asked; RA.
+  answer[2] = 0x80 | (query[2] & 0x79);
+  answer[3] = 0x80 | code;
+  answer.fill(0, 4, DNS_HEADER);
+  answer[5] = question === null ? 0 : 1;
+  return answer;
+}

@@ -1,0 +1,144 @@
+/**
+ * The resolvers that the host uses now.
+ *
+ * Theory of operation. /etc/resolv.conf is read when it is first asked for, and again when it is another file than before
+ * (its inode, size or time of change differ), which is looked up at most once a second and only when somebody asks. That
+ * outlives every way in which the file is replaced: written in place, renamed over, a symbolic link that turns elsewhere;
+ * watching the directory does not. A file that vanishes or cannot be read leaves what was known before; if nothing was, and
+ * where the file names no server, it is 127.0.0.1, as resolv.conf(5) has it. Given upstreams (`--dns`) replace the servers,
+ * while search domains and options stay the host's.
+ *
+ * Bounds: three servers, as in libc; 64 KiB of file.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import type { Clock } from "../flow/clock.js";
+import { type Endpoint, endpoint, parseAddress } from "../wire/address.js";
+
+export interface ResolvConf {
+  /** Servers in their order, port 53; at most three. A link-local one has its scope id. */
+  readonly servers: readonly Endpoint[];
+  readonly search: readonly string[];
+  readonly options: readonly string[];
+}
+
+const DNS_PORT = 53;
+const MAX_SERVERS = 3;
+const MAX_FILE = 65536;
+const LOOK_EVERY_MS = 1000;
+
+/** Number of an interface by its name, as it stands behind the `%` of a link-local address; 0: there is none. */
+export type ScopeOf = (name: string) => number;
+
+/** Reads the text of a resolv.conf, resolv.conf(5). What it does not understand it passes over, as libc does. */
+export function parseResolvConf(text: string, scopeOf: ScopeOf = interfaceScope): ResolvConf {
+  const servers: Endpoint[] = [];
+  let search: readonly string[] = [];
+  let options: readonly string[] = [];
+  for (const line of text.slice(0, MAX_FILE).split("\n")) {
+    const [keyword, ...values] = line.trim().split(/\s+/);
+    if (keyword === "nameserver" && values.length > 0 && servers.length < MAX_SERVERS) {
+      const server = parseServer(values[0], scopeOf);
+      if (server !== null) servers.push(server);
+    } else if (keyword === "search" || keyword === "domain") {
+      search = (keyword === "domain" ? values.slice(0, 1) : values).filter((domain) => domain !== ".");
+    } else if (keyword === "options") {
+      options = [...options, ...values];
+    }
+  }
+  return { servers, search, options };
+}
+
+function parseServer(text: string, scopeOf: ScopeOf): Endpoint | null {
+  const [address, zone] = text.split("%", 2);
+  try {
+    const server = endpoint(parseAddress(address), DNS_PORT);
+    if (zone !== undefined) {
+      const scope = /^\d+$/.test(zone) ? Number(zone) : scopeOf(zone);
+      new DataView(server.buffer).setUint32(4, scope, true);
+    }
+    return server;
+  } catch {
+    return null;
+  }
+}
+
+function interfaceScope(name: string): number {
+  for (const address of networkInterfaces()[name] ?? []) {
+    if (address.family === "IPv6" && address.scopeid !== undefined && address.scopeid !== 0) return address.scopeid;
+  }
+  return 0;
+}
+
+/** The file, so that tests can have one of their own. */
+export interface ResolvConfFile {
+  /** Changes whenever the file does; null: there is none. */
+  stamp(): string | null;
+  /** Throws where it cannot be read. */
+  read(): string;
+}
+
+export function resolvConfFile(path = "/etc/resolv.conf"): ResolvConfFile {
+  return {
+    stamp() {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return stat === undefined ? null : `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeMs} ${stat.ctimeMs}`;
+    },
+    read: () => readFileSync(path, "utf8"),
+  };
+}
+
+export interface ResolversOptions {
+  /** Servers to use instead of the host's; null: the host's. */
+  readonly upstreams: readonly Endpoint[] | null;
+  readonly clock: Clock;
+  readonly file?: ResolvConfFile;
+}
+
+export class Resolvers {
+  readonly #upstreams: readonly Endpoint[] | null;
+  readonly #clock: Clock;
+  readonly #file: ResolvConfFile;
+  #known: ResolvConf = { servers: [], search: [], options: [] };
+  #stamp: string | null = null;
+  #lookAgain = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ResolversOptions) {
+    this.#upstreams = options.upstreams;
+    this.#clock = options.clock;
+    this.#file = options.file ?? resolvConfFile();
+  }
+
+  /** The servers to ask, in their order; never empty. */
+  servers(): readonly Endpoint[] {
+    if (this.#upstreams !== null && this.#upstreams.length > 0) return this.#upstreams;
+    const { servers } = this.#current();
+    return servers.length > 0 ? servers : DEFAULT_SERVERS;
+  }
+
+  search(): readonly string[] {
+    return this.#current().search;
+  }
+
+  options(): readonly string[] {
+    return this.#current().options;
+  }
+
+  #current(): ResolvConf {
+    const now = this.#clock.now();
+    if (now < this.#lookAgain) return this.#known;
+    this.#lookAgain = now + LOOK_EVERY_MS;
+    try {
+      const stamp = this.#file.stamp();
+      if (stamp !== null && stamp !== this.#stamp) {
+        this.#known = parseResolvConf(this.#file.read());
+        this.#stamp = stamp;
+      }
+    } catch {
+      // Unreadable now: what was known holds, and the next look tries again.
+    }
+    return this.#known;
+  }
+}
+
+const DEFAULT_SERVERS: readonly Endpoint[] = [endpoint(parseAddress("127.0.0.1"), DNS_PORT)];
