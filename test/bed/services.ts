@@ -43,9 +43,9 @@ export async function webServer(bed: Bed, side: Side = "internet", address = WEB
   return program;
 }
 
-/** Echoes what comes by TCP, half-close included, and every datagram; prints the client of each as `tcp ADDRESS PORT` or `udp ADDRESS PORT`. */
-export async function echoServer(bed: Bed, side: Side, address: string, port: number): Promise<Program> {
-  const program = bed.on(side, ["python3", "-u", `${PROGRAMS}/echo.py`, address, String(port)]);
+/** Echoes TCP (half-close included) and UDP on one port, and prints who came (programs/echo.py). */
+export async function echoServer(bed: Bed, side: Side, port: number, ...addresses: string[]): Promise<Program> {
+  const program = bed.on(side, ["python3", "-u", `${PROGRAMS}/echo.py`, String(port), ...addresses]);
   await program.until(/ready\n/);
   return program;
 }

@@ -48,7 +48,7 @@ test("leftovers are seen", async (t) => {
   const bed = await Bed.create(t);
   const before = await state(bed);
   await nothingLeft(bed, before);
-  const echo = await echoServer(bed, "host", "127.0.0.1", 7007);
+  const echo = await echoServer(bed, "host", 7007, "127.0.0.1");
   await bed.host(["touch", "/tmp/forgotten"]).succeed();
   const error = await t.throwsAsync(nothingLeft(bed, before, 100));
   t.regex(error?.message ?? "", /process \d+ python3/);

@@ -1,4 +1,5 @@
-"""Echoes TCP and UDP on one address and port, and prints who came. Usage: echo.py ADDRESS PORT"""
+"""Echoes TCP and UDP on one port of one or more addresses, and prints who came: `tcp ADDRESS PORT`, `udp ADDRESS PORT
+LENGTH`; then `end ADDRESS PORT BYTES` or `error ADDRESS PORT NAME`. Usage: echo.py PORT ADDRESS..."""
 
 import asyncio
 import sys
@@ -7,11 +8,13 @@ import sys
 async def serve(reader, writer):
     host, port = writer.get_extra_info("peername")[:2]
     print("tcp", host, port)
+    echoed = 0
     try:
         while block := await reader.read(65536):
             writer.write(block)
             await writer.drain()
-        print("end", host, port)
+            echoed += len(block)
+        print("end", host, port, echoed)
     except OSError as error:
         print("error", host, port, type(error).__name__)
     writer.close()
@@ -26,11 +29,12 @@ class Datagrams(asyncio.DatagramProtocol):
         self.transport.sendto(data, client)
 
 
-async def main(address, port):
-    await asyncio.start_server(serve, address, port, backlog=4096)
-    await asyncio.get_running_loop().create_datagram_endpoint(Datagrams, local_addr=(address, port))
+async def main(port, addresses):
+    for address in addresses:
+        await asyncio.start_server(serve, address, port, backlog=4096)
+        await asyncio.get_running_loop().create_datagram_endpoint(Datagrams, local_addr=(address, port))
     print("ready")
     await asyncio.Event().wait()
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))

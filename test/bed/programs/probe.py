@@ -1,0 +1,35 @@
+"""Tries to reach a TCP and a UDP service that it should not reach, with ordinary sockets: every ADDRESS given. Prints `tcp ADDRESS PORT
+RESULT` and `udp ADDRESS PORT RESULT`; RESULT is an errno's name, `silence`, or `REACHED`. Usage: probe.py PORT[,PORT...] ADDRESS..."""
+
+import errno
+import socket
+import sys
+
+
+def tcp(address, port):
+    with socket.socket() as client:
+        client.settimeout(0.5)
+        client.connect((address, port))
+        client.sendall(b"secret?")
+        return "REACHED" if client.recv(100) else "closed"
+
+
+def udp(address, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.settimeout(0.3)
+        client.sendto(b"secret?", (address, port))
+        client.recvfrom(100)
+        return "REACHED"
+
+
+for address in sys.argv[2:]:
+    for port in map(int, sys.argv[1].split(",")):
+        for attempt in (tcp, udp):
+            try:
+                result = attempt(address, port)
+            except TimeoutError:
+                result = "silence"
+            except OSError as error:
+                result = errno.errorcode[error.errno]
+            print(attempt.__name__, address, port, result)
