@@ -3,29 +3,29 @@
  */
 export type ErrorCode =
   /** The command line or an option is wrong: exit code 2. */
-  | 'USAGE'
+  | "USAGE"
   /** The host lacks something that we need: exit code 125. */
-  | 'HOST_LACKS'
+  | "HOST_LACKS"
   /** A host port is busy or may not be bound. */
-  | 'PORT_BUSY'
+  | "PORT_BUSY"
   /** A namespace could not be made or entered. */
-  | 'NAMESPACE'
+  | "NAMESPACE"
   /** The native part is missing or does not fit. */
-  | 'NATIVE'
+  | "NATIVE"
   /** A part of ours failed. */
-  | 'INTERNAL';
+  | "INTERNAL";
 
 export class NetnsError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
-    this.name = 'NetnsError';
+    this.name = "NetnsError";
     this.code = code;
   }
 
   /** 2 for wrong use, else 125 (as docker and podman have it). */
   get exitCode(): number {
-    return this.code === 'USAGE' ? 2 : 125;
+    return this.code === "USAGE" ? 2 : 125;
   }
 }

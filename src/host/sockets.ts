@@ -4,7 +4,7 @@
  * `HostSockets` (host-sockets.ts) is the one implementation: it writes command records and hands each event record of a
  * turn to the handler that owns the socket. The tests have another engine below it, not another implementation.
  */
-import type { Endpoint } from '../wire/address.js';
+import type { Endpoint } from "../wire/address.js";
 
 /** Called during a turn, with offsets into the engine's slab that are valid until the turn's end. */
 export interface StreamHandler {
@@ -22,8 +22,15 @@ export interface DatagramHandler {
   datagram(socket: number, offset: number, length: number, segment: number, addresses: Uint8Array, at: number): void;
   /** `offset`, `length`: the beginning of the datagram that failed. `type` is -1 where the host itself refused. */
   datagramFailed(
-    socket: number, errno: number, type: number, code: number, info: number,
-    offset: number, length: number, addresses: Uint8Array, at: number,
+    socket: number,
+    errno: number,
+    type: number,
+    code: number,
+    info: number,
+    offset: number,
+    length: number,
+    addresses: Uint8Array,
+    at: number,
   ): void;
 }
 
@@ -63,7 +70,14 @@ export interface Datagrams {
   openWith(fd: number, remote: Endpoint | null, handler: DatagramHandler): number;
   openPing(family: 4 | 6, local: Endpoint | null, handler: DatagramHandler): number;
   /** `source` null: the socket's own. `segment`: bytes of each datagram if [offset, offset+length) holds several, else 0. */
-  sendTo(socket: number, offset: number, length: number, segment: number, remote: Endpoint, source: Endpoint | null): void;
+  sendTo(
+    socket: number,
+    offset: number,
+    length: number,
+    segment: number,
+    remote: Endpoint,
+    source: Endpoint | null,
+  ): void;
   /** Sends bytes that are not in the slab. False when this turn has no spare slot left. */
   sendCopyTo(socket: number, bytes: Uint8Array, remote: Endpoint, source: Endpoint | null): boolean;
   /** A copy of bytes of the slab, to keep beyond this turn. */

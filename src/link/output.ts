@@ -2,8 +2,8 @@
  * What a protocol asks of the layers below it: a place to build a segment in, and to send it into the sandbox.
  * Implemented by stack/egress.ts. All offsets are into `bytes`/`view`, the engine's slab.
  */
-import type { Address } from '../wire/address.js';
-import type { Reject } from '../wire/reject.js';
+import type { Address } from "../wire/address.js";
+import type { Reject } from "../wire/reject.js";
 
 export interface Output {
   readonly bytes: Uint8Array;
@@ -29,8 +29,14 @@ export interface Output {
    * @param header length of the transport header in bytes
    */
   send(
-    link: number, protocol: number, source: Address, destination: Address,
-    offset: number, length: number, header: number, segment: number,
+    link: number,
+    protocol: number,
+    source: Address,
+    destination: Address,
+    offset: number,
+    length: number,
+    header: number,
+    segment: number,
   ): void;
 
   /**

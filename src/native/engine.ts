@@ -37,7 +37,7 @@ export const MAX_PAYLOAD = 65483;
 export const CONTROL_AREA = 1 << 20;
 
 /** Indexes into `control`. */
-export const enum Control {
+export enum Control {
   /** engine → process: records in `events`. */
   EventCount = 0,
   /** process → engine: records in `commands`. */
@@ -64,7 +64,7 @@ export const COMMAND_STRIDE = 6;
  */
 export const ADDRESS_STRIDE = 48;
 
-export const enum EventKind {
+export enum EventKind {
   /** id: link; slot, length: a frame with its vnet header, from the slot's first byte. */
   Frame = 1,
   /** id: link. The device is gone; there is nothing more to come. */
@@ -89,7 +89,7 @@ export const enum EventKind {
   Spliced = 11,
 }
 
-export const enum Op {
+export enum Op {
   /** id: link; offset, length: the frame, its vnet header first, anywhere in the slab. */
   Write = 1,
   /** id: stream socket; offset, length: payload within one slot of this turn. What the socket does not take now is kept and counted in its backlog. */

@@ -13,14 +13,14 @@
  *
  * Bounds: `limit` connections that are asking or connecting at once; one more is reset and counted.
  */
-import type { Counters } from '../flow/counters.js';
-import type { Turns } from '../flow/turns.js';
-import type { StreamHandler, Streams } from '../host/sockets.js';
-import { type Address, type Endpoint, endpoint, familyOf } from '../wire/address.js';
+import type { Counters } from "../flow/counters.js";
+import type { Turns } from "../flow/turns.js";
+import type { StreamHandler, Streams } from "../host/sockets.js";
+import { type Address, type Endpoint, endpoint, familyOf } from "../wire/address.js";
 
 /** Makes sockets inside the namespace (see sandbox/sandbox.ts). */
 export interface InsideSockets {
-  socket(family: 4 | 6, type: 'stream' | 'datagram'): Promise<number>;
+  socket(family: 4 | 6, type: "stream" | "datagram"): Promise<number>;
 }
 
 export class DirectPath {
@@ -48,7 +48,7 @@ export class DirectPath {
   /** Connects an accepted socket to the first of `targets` (at least one) that accepts on `port`. The socket is ours from now on. */
   connect(client: number, targets: readonly Address[], port: number): void {
     if (this.#pending >= this.#limit) {
-      this.#counters.add('publish.direct_limit');
+      this.#counters.add("publish.direct_limit");
       this.#streams.reset(client);
       return;
     }
@@ -62,15 +62,15 @@ export class DirectPath {
   next(attempt: Attempt): void {
     const target = attempt.nextTarget();
     if (target === null) {
-      this.#counters.add('publish.refused');
+      this.#counters.add("publish.refused");
       this.end(attempt);
       return;
     }
-    this.#inside.socket(familyOf(target, 8), 'stream').then(
+    this.#inside.socket(familyOf(target, 8), "stream").then(
       (fd) => this.#turns.enter(() => this.#connect(attempt, fd, target)),
       () =>
         this.#turns.enter(() => {
-          this.#counters.add('publish.no_inside_socket');
+          this.#counters.add("publish.no_inside_socket");
           this.end(attempt);
         }),
     );

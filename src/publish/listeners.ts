@@ -1,8 +1,8 @@
 /** Opens the host's side of published ports: all of them, or none and one line that says which and why. */
-import { NetnsError } from '../errors.js';
-import { ANY_IPV4, formatHostPort } from './names.js';
-import type { PublishSpec } from '../policy/config.js';
-import { type Endpoint, endpoint, endpointPort } from '../wire/address.js';
+import { NetnsError } from "../errors.js";
+import type { PublishSpec } from "../policy/config.js";
+import { type Endpoint, endpoint, endpointPort } from "../wire/address.js";
+import { ANY_IPV4, formatHostPort } from "./names.js";
 
 /** errno(3) numbers that a bind can give, with what a person can do about each. */
 const EACCES = 13;
@@ -35,7 +35,7 @@ export function openAll(
     const socket = open(spec, endpoint(spec.host ?? ANY_IPV4, spec.hostPort));
     if (socket < 0) {
       for (const port of opened) close(port.socket);
-      throw new NetnsError('PORT_BUSY', bindError(spec, -socket));
+      throw new NetnsError("PORT_BUSY", bindError(spec, -socket));
     }
     opened.push({ spec, socket, port: endpointPort(local(socket)) });
   }

@@ -13,13 +13,21 @@
  * Bounds: MAX_CLIENTS per port, the longest idle goes first; a client goes after IDLE_MS without a datagram either way;
  * while its socket is being made, one datagram is kept (the last), the others are dropped and counted.
  */
-import type { Clock } from '../flow/clock.js';
-import type { Counters } from '../flow/counters.js';
-import type { Turns } from '../flow/turns.js';
-import type { DatagramHandler, Datagrams } from '../host/sockets.js';
-import { type Address, type Endpoint, endpoint, endpointAddress, endpointPort, familyOf, isIPv4 } from '../wire/address.js';
-import type { InsideSockets } from './direct.js';
-import { isLoopback } from './names.js';
+import type { Clock } from "../flow/clock.js";
+import type { Counters } from "../flow/counters.js";
+import type { Turns } from "../flow/turns.js";
+import type { DatagramHandler, Datagrams } from "../host/sockets.js";
+import {
+  type Address,
+  type Endpoint,
+  endpoint,
+  endpointAddress,
+  endpointPort,
+  familyOf,
+  isIPv4,
+} from "../wire/address.js";
+import type { InsideSockets } from "./direct.js";
+import { isLoopback } from "./names.js";
 
 const MAX_CLIENTS = 1024;
 const IDLE_MS = 60_000;
@@ -30,10 +38,14 @@ export interface UdpPortOptions {
   readonly clock: Clock;
   readonly counters: Counters;
   readonly turns: Turns;
+  readonly insidePort: number;
+}
+
+/** What is behind the port once a sandbox has joined. */
+export interface UdpTarget {
   readonly inside: InsideSockets;
   /** Addresses inside to try for loopback clients, in this order. */
   readonly targets: readonly Address[];
-  readonly insidePort: number;
   /** Takes the datagrams of everybody else, and sends their answers. */
   readonly through: DatagramHandler;
 }
@@ -41,22 +53,41 @@ export interface UdpPortOptions {
 export class UdpPort implements DatagramHandler {
   readonly #options: UdpPortOptions;
   readonly #clients = new Map<number, Client>();
+  #target: UdpTarget | null = null;
 
   constructor(options: UdpPortOptions) {
     this.#options = options;
   }
 
+  get insidePort(): number {
+    return this.#options.insidePort;
+  }
+
+  join(target: UdpTarget): void {
+    this.#target = target;
+  }
+
   datagram(socket: number, offset: number, length: number, segment: number, addresses: Uint8Array, at: number): void {
-    const { through, clock } = this.#options;
+    const { clock, counters } = this.#options;
+    if (this.#target === null) {
+      counters.add("publish.udp_nobody_there");
+      return;
+    }
     if (!isLoopback(addresses.subarray(at + 8, at + 24))) {
-      through.datagram(socket, offset, length, segment, addresses, at);
+      this.#target.through.datagram(socket, offset, length, segment, addresses, at);
       return;
     }
     const key = clientKey(addresses, at);
     let client = this.#clients.get(key);
     if (client === undefined) {
       this.#makeRoom();
-      client = new Client(this.#options, socket, addresses.slice(at, at + 24), addresses.slice(at + 24, at + 48));
+      client = new Client(
+        this.#options,
+        this.#target,
+        socket,
+        addresses.slice(at, at + 24),
+        addresses.slice(at + 24, at + 48),
+      );
     } else this.#clients.delete(key);
     // The map's order is the order of use: the first is the longest idle.
     this.#clients.set(key, client);
@@ -78,7 +109,7 @@ export class UdpPort implements DatagramHandler {
     // A loopback client that is gone refuses our answers: the server inside may as well stop being asked.
     const client = this.#clients.get(clientKey(addresses, at));
     if (client === undefined) {
-      this.#options.through.datagramFailed(socket, errno, type, code, info, offset, length, addresses, at);
+      this.#target?.through.datagramFailed(socket, errno, type, code, info, offset, length, addresses, at);
     }
   }
 
@@ -97,7 +128,7 @@ export class UdpPort implements DatagramHandler {
     for (const [key, client] of this.#clients) {
       client.close();
       this.#clients.delete(key);
-      this.#options.counters.add('publish.udp_clients_limit');
+      this.#options.counters.add("publish.udp_clients_limit");
       return;
     }
   }
@@ -113,6 +144,7 @@ function clientKey(record: Uint8Array, at: number): number {
 /** One loopback client and its socket inside. */
 class Client implements DatagramHandler {
   readonly #options: UdpPortOptions;
+  readonly #behind: UdpTarget;
   readonly #hostSocket: number;
   readonly #remote: Endpoint;
   readonly #local: Endpoint;
@@ -124,8 +156,9 @@ class Client implements DatagramHandler {
   #last: Uint8Array | null = null;
   lastUsed = 0;
 
-  constructor(options: UdpPortOptions, hostSocket: number, remote: Endpoint, local: Endpoint) {
+  constructor(options: UdpPortOptions, behind: UdpTarget, hostSocket: number, remote: Endpoint, local: Endpoint) {
     this.#options = options;
+    this.#behind = behind;
     this.#hostSocket = hostSocket;
     this.#remote = remote;
     // Answers leave from the address that the client spoke to.
@@ -139,9 +172,9 @@ class Client implements DatagramHandler {
       datagrams.sendTo(this.#inside, offset, length, segment, this.#server(), null);
       return;
     }
-    if (this.#last !== null) counters.add('publish.udp_waiting_dropped');
+    if (this.#last !== null) counters.add("publish.udp_waiting_dropped");
     this.#last = datagrams.copy(offset, segment === 0 ? length : Math.min(segment, length));
-    if (segment !== 0 && length > segment) counters.add('publish.udp_waiting_dropped');
+    if (segment !== 0 && length > segment) counters.add("publish.udp_waiting_dropped");
     this.#open();
   }
 
@@ -164,29 +197,30 @@ class Client implements DatagramHandler {
     if (this.#inside >= 0) this.#options.datagrams.close(this.#inside);
     this.#inside = -1;
     this.#target++;
-    if (this.#target < this.#options.targets.length) {
+    if (this.#target < this.#behind.targets.length) {
       if (this.#last !== null) this.#open();
       return;
     }
-    this.#options.counters.add('publish.udp_refused');
+    this.#options.counters.add("publish.udp_refused");
     this.#target = 0;
     this.#last = null;
   }
 
   #server(): Endpoint {
-    return endpoint(this.#options.targets[this.#target], this.#options.insidePort);
+    return endpoint(this.#behind.targets[this.#target], this.#options.insidePort);
   }
 
   #open(): void {
     if (this.#asking) return;
     this.#asking = true;
-    const { inside, targets, turns, counters } = this.#options;
-    inside.socket(familyOf(targets[this.#target]), 'datagram').then(
+    const { turns, counters } = this.#options;
+    const { inside, targets } = this.#behind;
+    inside.socket(familyOf(targets[this.#target]), "datagram").then(
       (fd) => turns.enter(() => this.#opened(fd)),
       () =>
         turns.enter(() => {
           this.#asking = false;
-          counters.add('publish.no_inside_socket');
+          counters.add("publish.no_inside_socket");
         }),
     );
   }
@@ -196,7 +230,7 @@ class Client implements DatagramHandler {
     const { datagrams, counters } = this.#options;
     const socket = datagrams.openWith(fd, this.#server(), this);
     if (socket < 0) {
-      counters.add('publish.no_inside_socket');
+      counters.add("publish.no_inside_socket");
     } else if (this.#closed) {
       datagrams.close(socket);
     } else {

@@ -7,7 +7,7 @@
  *     0  family: 4, 6, or 0 for none      4  scope id (uint32, little-endian)
  *     2  port (uint16, big-endian)        8  address (16 bytes)
  */
-import ipaddr from 'ipaddr.js';
+import ipaddr from "ipaddr.js";
 
 export type Address = Uint8Array;
 export const ADDRESS_LENGTH = 16;
@@ -17,9 +17,11 @@ export type Family = 4 | 6;
 
 /** Parses dotted IPv4 or any IPv6 text. Throws a RangeError on anything else. */
 export function parseAddress(text: string): Address {
-  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text)) throw new RangeError(`not an IP address: ${text}`);
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text))
+    throw new RangeError(`not an IP address: ${text}`);
   const parsed = ipaddr.parse(text);
-  const bytes = parsed.kind() === 'ipv4' ? (parsed as ipaddr.IPv4).toIPv4MappedAddress().toByteArray() : parsed.toByteArray();
+  const bytes =
+    parsed.kind() === "ipv4" ? (parsed as ipaddr.IPv4).toIPv4MappedAddress().toByteArray() : parsed.toByteArray();
   return Uint8Array.from(bytes);
 }
 

@@ -1,0 +1,71 @@
+/**
+ * A published TCP port.
+ *
+ * Clients on the host's own loopback go the direct path (direct.ts). All others are carried through the TAP by the TCP
+ * stack, with the address and port that they really have, so that the server's log and its access rules are right. When
+ * the sandbox refuses such a connection, because its server listens on the namespace's loopback only, the direct path is
+ * tried before the client is told: the port was published, so it shall be reached.
+ */
+import type { Counters } from "../flow/counters.js";
+import type { ListenHandler, Streams } from "../host/sockets.js";
+import { type Address, endpointAddress, endpointPort } from "../wire/address.js";
+import type { DirectPath } from "./direct.js";
+import { isLoopback } from "./names.js";
+
+/** Carries an accepted connection to the sandbox as a flow of the stack; `refused` gets the socket back if the sandbox says no. */
+export type CarryThrough = (
+  socket: number,
+  client: Address,
+  clientPort: number,
+  insidePort: number,
+  refused: (socket: number) => void,
+) => void;
+
+export interface TcpPortOptions {
+  readonly streams: Streams;
+  readonly counters: Counters;
+  readonly insidePort: number;
+}
+
+/** Connections that wait for the sandbox to come up, at most. */
+const MAX_WAITING = 128;
+
+export class TcpPort implements ListenHandler {
+  readonly #options: TcpPortOptions;
+  #joined: { direct: DirectPath; carry: CarryThrough; loopbackTargets: readonly Address[] } | null = null;
+  #waiting: { socket: number; address: Address; port: number }[] = [];
+
+  constructor(options: TcpPortOptions) {
+    this.#options = options;
+  }
+
+  /** @param loopbackTargets addresses inside to try on the direct path, in this order */
+  join(direct: DirectPath, carry: CarryThrough, loopbackTargets: readonly Address[]): void {
+    this.#joined = { direct, carry, loopbackTargets };
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { socket, address, port } of waiting) this.#serve(socket, address, port);
+  }
+
+  accepted(_listener: number, socket: number, addresses: Uint8Array, at: number): void {
+    const address = endpointAddress(addresses, at);
+    const port = endpointPort(addresses, at);
+    if (this.#joined !== null) {
+      this.#serve(socket, address, port);
+    } else if (this.#waiting.length < MAX_WAITING) {
+      this.#waiting.push({ socket, address, port });
+    } else {
+      this.#options.counters.add("publish.waiting_limit");
+      this.#options.streams.reset(socket);
+    }
+  }
+
+  #serve(socket: number, client: Address, clientPort: number): void {
+    if (this.#joined === null) return;
+    const { direct, carry, loopbackTargets } = this.#joined;
+    const { insidePort } = this.#options;
+    if (isLoopback(client)) direct.connect(socket, loopbackTargets, insidePort);
+    else
+      carry(socket, client, clientPort, insidePort, (refused) => direct.connect(refused, loopbackTargets, insidePort));
+  }
+}
