@@ -230,12 +230,28 @@ napi_value open_channel(napi_env env, napi_callback_info info) {
   return object;
 }
 
+// fs.closeSync() would do, if Node did not warn in a worker about descriptors that it did not open.
+napi_value close_fd(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  int32_t fd = -1;
+  napi_value argument;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  if (count < 1 || napi_get_value_int32(env, argument, &fd) != napi_ok || fd < 3) {
+    napi_throw_type_error(env, nullptr, "closeFd() wants a descriptor above 2");
+    return nullptr;
+  }
+  ::close(fd);
+  return nullptr;
+}
+
 }  // namespace
 }  // namespace netns
 
 napi_value channel_init(napi_env env, napi_value exports) {
-  napi_value function;
-  napi_create_function(env, "openChannel", NAPI_AUTO_LENGTH, netns::open_channel, nullptr, &function);
-  napi_set_named_property(env, exports, "openChannel", function);
+  napi_value open, close;
+  napi_create_function(env, "openChannel", NAPI_AUTO_LENGTH, netns::open_channel, nullptr, &open);
+  napi_create_function(env, "closeFd", NAPI_AUTO_LENGTH, netns::close_fd, nullptr, &close);
+  napi_set_named_property(env, exports, "openChannel", open);
+  napi_set_named_property(env, exports, "closeFd", close);
   return exports;
 }

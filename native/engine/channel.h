@@ -3,5 +3,5 @@
 
 #include <node_api.h>
 
-// Adds `openChannel` to the exports; src/native/channel.ts has its type.
+// Adds `openChannel` and `closeFd` to the exports; src/native/channel.ts has their types.
 napi_value channel_init(napi_env env, napi_value exports);

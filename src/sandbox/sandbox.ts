@@ -56,3 +56,6 @@ export interface Sandbox {
   /** Lets the namespace go and ends whatever still runs in it. Settles when nothing of it is left. */
   release(): Promise<void>;
 }
+
+export { attach } from "./attach.js";
+export { launch } from "./launch.js";

@@ -1,0 +1,99 @@
+/**
+ * What is said with the launcher: its command line, and the messages on its descriptor 3. The other half is
+ * native/launcher/options.h and protocol.h, and both must agree. A message is four 32-bit words in the byte order of the
+ * machine, then text.
+ */
+import type { InsideNetwork, LaunchOptions } from "./sandbox.js";
+
+const HEADER = 16;
+/** The most sockets that one request may ask for. */
+export const MAX_SOCKETS = 32;
+
+export enum Request {
+  Start = 1,
+  /** a: family 4 or 6; b: SocketType; c: how many. */
+  Sockets = 2,
+  /** a: number; b: 1 if it may have come from the terminal. */
+  Signal = 3,
+  Release = 4,
+}
+
+export enum Reply {
+  /** a: Offload bits; text: a note per line; descriptor: the TAP. */
+  Ready = 1,
+  /** a, b: as asked; c: errno or 0; descriptors: the sockets. */
+  Sockets = 2,
+  /** a: exit code or -1; b: signal or -1. */
+  Exited = 3,
+  /** a: errno; text: the step, a line feed, a detail. */
+  Failed = 4,
+}
+
+export enum Offload {
+  Tso4 = 1,
+  Tso6 = 2,
+  Uso = 4,
+}
+
+export enum SocketType {
+  Stream = 1,
+  Datagram = 2,
+}
+
+export interface Message {
+  readonly kind: number;
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  readonly text: string;
+}
+
+/** A step of the launcher that did not succeed. */
+export interface LauncherFailure {
+  readonly step: string;
+  readonly errno: number;
+  readonly detail: string;
+}
+
+export function encodeRequest(kind: Request, a = 0, b = 0, c = 0): Uint8Array {
+  return new Uint8Array(Int32Array.of(kind, a, b, c).buffer);
+}
+
+/** Null when the message is shorter than its header. */
+export function decodeReply(bytes: Uint8Array): Message | null {
+  if (bytes.length < HEADER) return null;
+  const [kind = 0, a = 0, b = 0, c = 0] = new Int32Array(bytes.slice(0, HEADER).buffer);
+  return { kind, a, b, c, text: new TextDecoder().decode(bytes.subarray(HEADER)) };
+}
+
+export function failureOf(message: Message): LauncherFailure {
+  const end = message.text.indexOf("\n");
+  if (end < 0) return { step: message.text, errno: message.a, detail: "" };
+  return { step: message.text.slice(0, end), errno: message.a, detail: message.text.slice(end + 1) };
+}
+
+function networkArguments(network: InsideNetwork, mac: string): string[] {
+  return [
+    ...["--ifname", network.ifname, "--mac", mac, "--mtu", String(network.mtu)],
+    ...["--address", network.address, "--prefix", String(network.prefix), "--gateway", network.gateway],
+    ...["--congestion", network.congestion.join(","), "--ipv6", "off"],
+  ];
+}
+
+export function runArguments(options: LaunchOptions, mac: string): string[] {
+  const given = ["run", ...networkArguments(options.network, mac)];
+  if (options.root) given.push("--root");
+  if (options.hostname !== null) given.push("--hostname", options.hostname);
+  if (options.resolvConf !== null) given.push("--resolv-conf", options.resolvConf);
+  if (options.hosts !== null) given.push("--hosts", options.hosts);
+  return [...given, "--", ...options.command];
+}
+
+export function attachArguments(
+  target: { pid: number } | { path: string },
+  network: InsideNetwork,
+  mac: string,
+): string[] {
+  const which = "pid" in target ? ["--pid", String(target.pid)] : ["--path", target.path];
+  return ["attach", ...networkArguments(network, mac), ...which];
+}
