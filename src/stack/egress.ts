@@ -47,6 +47,8 @@ const TTL = 64;
 const TCP_CHECKSUM = 16;
 /** Part of the control area that copies may fill. */
 const COPY_SHARE = 0.75;
+/** Part of the command records that frames may fill: orders to sockets must never fail for want of room. */
+const COMMAND_SHARE = 0.875;
 const LONGEST_SMALL = 128;
 /** Places begin on cache lines. */
 const ALIGNMENT = 64;
@@ -97,7 +99,7 @@ export class Egress implements Output {
     this.#memory = memory;
     this.#control = memory.control;
     this.#commands = memory.commands;
-    this.#maxCommands = Math.floor(memory.commands.length / COMMAND_STRIDE);
+    this.#maxCommands = Math.floor((memory.commands.length / COMMAND_STRIDE) * COMMAND_SHARE);
     this.#neighbours = options.neighbours;
     this.#clock = options.clock;
     this.#counters = options.counters;

@@ -1,0 +1,289 @@
+/**
+ * ICMP: echo, and what the sandbox reports.
+ *
+ * Theory of operation. An echo request to one of our own addresses is answered at once. One to elsewhere goes out through a
+ * ping socket of the host (SOCK_DGRAM, IPPROTO_ICMP: no privilege, where net.ipv4.ping_group_range allows it), one socket
+ * per inside address, id and destination. The host's kernel writes an id of its own into each request and picks the replies by it;
+ * the sandbox's id is put back here, the sequence number is never touched. Replies from anybody but the destination are dropped. An
+ * error of the host (or EACCES for want of the sysctl) goes back as an ICMP error about the request.
+ *
+ * Everything else that the sandbox sends (errors about what we sent, timestamps, redirects) is counted and dropped.
+ *
+ * Bounds: LIMIT sockets; the longest idle goes first, each after IDLE milliseconds without a message.
+ * Not here: ICMPv6, TTL of requests (the host's own is used).
+ */
+import type { Clock } from "../flow/clock.js";
+import type { Counters } from "../flow/counters.js";
+import type { FlowTable } from "../flow/table.js";
+import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
+import { rejectReason } from "../host/failure.js";
+import type { DatagramHandler, Datagrams } from "../host/sockets.js";
+import type { Output } from "../link/output.js";
+import type { Policy, Verdict } from "../policy/policy.js";
+import { type Address, type Endpoint, endpointAddress, endpointFamily, equalAddress, isIPv4 } from "../wire/address.js";
+import {
+  ICMP_HEADER,
+  IcmpType,
+  icmpCode,
+  icmpId,
+  icmpType,
+  icmpValid,
+  isIcmpError,
+  setIcmpChecksum,
+} from "../wire/icmp.js";
+import { IPV4_HEADER, ipv4Word, Protocol, writeIPv4 } from "../wire/ipv4.js";
+import type { Packet } from "../wire/packet.js";
+import { Reject } from "../wire/reject.js";
+
+export const PING_LIMIT = 256;
+/** Milliseconds. */
+export const PING_IDLE = 30_000;
+/** Bytes of an original that an ICMP error may quote. */
+const QUOTE = 548;
+/** Bytes of a message that fit small(). */
+const SMALL = 128;
+const TTL = 64;
+const EPERM = 1;
+const EACCES = 13;
+
+export interface IcmpOptions {
+  readonly output: Output;
+  readonly datagrams: Datagrams;
+  readonly policy: Policy;
+  readonly clock: Clock;
+  readonly counters: Counters;
+  readonly flows: FlowTable;
+  readonly timers: Timers;
+  /** Ping sockets at once. */
+  readonly limit?: number;
+}
+
+export class Icmp {
+  readonly #options: IcmpOptions;
+  readonly #limit: number;
+  readonly #pings = new Map<number, Ping>();
+
+  constructor(options: IcmpOptions) {
+    this.#options = options;
+    this.#limit = options.limit ?? PING_LIMIT;
+  }
+
+  /** Ping sockets. */
+  get flowCount(): number {
+    return this.#pings.size;
+  }
+
+  /** Takes one ICMP message of the sandbox. */
+  input(packet: Packet): void {
+    const { view, transport: at, end } = packet;
+    const { counters, flows } = this.#options;
+    if (end - at < ICMP_HEADER) {
+      counters.add("icmp.malformed");
+      return;
+    }
+    if (!icmpValid(view, at, end)) {
+      counters.add("icmp.checksum");
+      return;
+    }
+    const type = icmpType(view, at);
+    if (type !== IcmpType.Echo || icmpCode(view, at) !== 0) {
+      counters.add(isIcmpError(type) ? "icmp.error_ignored" : "icmp.unknown_type");
+      return;
+    }
+    const { link, family, source, destination } = packet;
+    const id = flows.find(Protocol.Icmp, link, family, source, icmpId(view, at), destination, 0);
+    const ping = id < 0 ? undefined : this.#pings.get(id);
+    if (ping !== undefined) this.#request(packet, ping);
+    else this.#decide(packet);
+  }
+
+  /** Ends all flows of a link that is gone. */
+  removeLink(link: number): void {
+    for (const ping of this.#pings.values()) if (ping.link === link) this.close(ping);
+  }
+
+  /** Ends one flow. */
+  close(ping: Ping): void {
+    const { flows, timers, datagrams } = this.#options;
+    this.#pings.delete(ping.id);
+    timers.cancel(ping.timer);
+    flows.remove(ping.id);
+    datagrams.close(ping.socket);
+  }
+
+  #decide(packet: Packet): void {
+    const { policy, counters } = this.#options;
+    const verdict = policy.outbound("icmp", packet.source, packet.destination, 0);
+    switch (verdict.kind) {
+      case "service":
+        this.#answer(packet);
+        break;
+      case "refuse":
+        counters.add(verdict.counter);
+        if (verdict.reason !== "silent") this.#reject(packet, verdict.reason);
+        break;
+      case "dial":
+        this.#dial(packet, verdict);
+    }
+  }
+
+  /** Answers in the name of the destination. */
+  #answer(packet: Packet): void {
+    const { output, counters } = this.#options;
+    const length = packet.end - packet.transport;
+    const at = length <= SMALL ? output.small(length) : output.large();
+    if (at < 0) {
+      counters.add("icmp.no_room");
+      return;
+    }
+    output.bytes.set(packet.bytes.subarray(packet.transport, packet.end), at);
+    output.view.setUint8(at, IcmpType.EchoReply);
+    setIcmpChecksum(output.view, at, at + length);
+    output.send(packet.link, Protocol.Icmp, packet.destination, packet.source, at, length, ICMP_HEADER, 0);
+  }
+
+  #dial(packet: Packet, verdict: Extract<Verdict, { kind: "dial" }>): void {
+    const { datagrams, flows, counters } = this.#options;
+    const { link, family, source, destination } = packet;
+    if (this.#pings.size >= this.#limit) this.#evict();
+    const icmp = icmpId(packet.view, packet.transport);
+    const id = flows.insert(Protocol.Icmp, link, family, source, icmp, destination, 0);
+    if (id < 0) {
+      counters.add("icmp.no_socket");
+      return;
+    }
+    const ping = new Ping(this, this.#options, id, link, source.slice(), icmp, destination.slice(), verdict.remote);
+    const socket = datagrams.openPing(endpointFamily(verdict.remote) === 6 ? 6 : 4, verdict.local, ping);
+    if (socket < 0) {
+      flows.remove(id);
+      const refused = socket === -EACCES || socket === -EPERM;
+      counters.add(refused ? "icmp.ping_socket_refused" : "icmp.no_socket");
+      this.#reject(packet, rejectReason(-socket, -1, 0));
+      return;
+    }
+    ping.socket = socket;
+    this.#pings.set(id, ping);
+    this.#request(packet, ping);
+  }
+
+  #request(packet: Packet, ping: Ping): void {
+    const { datagrams, counters } = this.#options;
+    const { transport, end } = packet;
+    ping.used();
+    if (packet.inSlab) {
+      datagrams.sendTo(ping.socket, transport, end - transport, 0, ping.remote, null);
+    } else if (!datagrams.sendCopyTo(ping.socket, packet.bytes.subarray(transport, end), ping.remote, null)) {
+      counters.add("icmp.no_room");
+    }
+  }
+
+  #evict(): void {
+    let oldest: Ping | null = null;
+    for (const ping of this.#pings.values()) if (oldest === null || ping.lastUsed < oldest.lastUsed) oldest = ping;
+    if (oldest === null) return;
+    this.#options.counters.add("icmp.flow_limit");
+    this.close(oldest);
+  }
+
+  #reject(packet: Packet, reason: Reject): void {
+    const { bytes, network, end, link } = packet;
+    this.#options.output.reject(link, bytes.subarray(network, Math.min(end, network + QUOTE)), reason, null, 0);
+  }
+}
+
+/** One ping socket: an inside address and id, and a destination. */
+class Ping implements DatagramHandler, TimerOwner {
+  readonly #icmp: Icmp;
+  readonly #options: IcmpOptions;
+  readonly id: number;
+  readonly link: number;
+  readonly inside: Address;
+  readonly icmpId: number;
+  /** The destination as the sandbox sees it, and as the host does. */
+  readonly seen: Address;
+  readonly remote: Endpoint;
+  readonly timer: Timer;
+  socket = -1;
+  lastUsed = 0;
+
+  constructor(
+    icmp: Icmp,
+    options: IcmpOptions,
+    id: number,
+    link: number,
+    inside: Address,
+    icmpId: number,
+    seen: Address,
+    remote: Endpoint,
+  ) {
+    this.#icmp = icmp;
+    this.#options = options;
+    this.id = id;
+    this.link = link;
+    this.inside = inside;
+    this.icmpId = icmpId;
+    this.seen = seen;
+    this.remote = remote;
+    this.timer = new Timer(this);
+  }
+
+  used(): void {
+    const { clock, timers } = this.#options;
+    this.lastUsed = clock.now();
+    timers.arm(this.timer, this.lastUsed, PING_IDLE);
+  }
+
+  expired(): void {
+    this.#icmp.close(this);
+  }
+
+  datagram(_socket: number, offset: number, length: number, _segment: number, addresses: Uint8Array, at: number): void {
+    const { output, counters } = this.#options;
+    const isReply = length >= ICMP_HEADER && icmpType(output.view, offset) === IcmpType.EchoReply;
+    if (!isReply || !equalAddress(addresses, this.remote, at + 8, 8)) {
+      counters.add("icmp.unexpected_reply");
+      return;
+    }
+    this.used();
+    output.view.setUint16(offset + 4, this.icmpId);
+    setIcmpChecksum(output.view, offset, offset + length);
+    output.send(this.link, Protocol.Icmp, this.seen, this.inside, offset, length, ICMP_HEADER, 0);
+  }
+
+  datagramFailed(
+    _socket: number,
+    errno: number,
+    type: number,
+    code: number,
+    info: number,
+    offset: number,
+    length: number,
+    addresses: Uint8Array,
+    at: number,
+  ): void {
+    const { output, counters } = this.#options;
+    const reason = rejectReason(errno, type, code);
+    if (!isIPv4(this.inside) || length < ICMP_HEADER || (reason === Reject.TooBig && info <= 0)) {
+      counters.add("icmp.stray_error");
+      return;
+    }
+    counters.add("icmp.failed");
+    const reporter = at + 24;
+    const known = endpointFamily(addresses, reporter) === 4 && addresses[reporter + 20] !== 127;
+    const from = known ? endpointAddress(addresses, reporter) : null;
+    output.reject(this.link, this.#original(offset, length), reason, from, info);
+  }
+
+  /** The beginning of the request as the sandbox sent it. */
+  #original(offset: number, length: number): Uint8Array {
+    const quoted = Math.min(length, QUOTE - IPV4_HEADER);
+    const original = new Uint8Array(IPV4_HEADER + quoted);
+    const view = new DataView(original.buffer);
+    writeIPv4(view, 0, original.length, 0, 0, TTL, Protocol.Icmp, ipv4Word(this.inside), ipv4Word(this.seen));
+    original.set(this.#options.output.bytes.subarray(offset, offset + quoted), IPV4_HEADER);
+    view.setUint8(IPV4_HEADER, IcmpType.Echo);
+    view.setUint16(IPV4_HEADER + 4, this.icmpId);
+    setIcmpChecksum(view, IPV4_HEADER, original.length);
+    return original;
+  }
+}

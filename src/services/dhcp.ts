@@ -1,0 +1,165 @@
+/**
+ * A DHCPv4 server with one address to give (RFC 2131).
+ *
+ * Theory of operation. The sandbox's interface is set up before anything runs inside, so nobody needs this; but whoever
+ * runs a DHCP client inside (a container image's init, udhcpc) gets the very address that the interface has. A link is one domain of
+ * trust with one address, so it is offered to every client on it, whatever its hardware address, and nothing is remembered:
+ *
+ *     DISCOVER           OFFER
+ *     REQUEST            ACK if it is for our address (or renews it), NAK otherwise, silence if it took another server
+ *     INFORM             ACK without address and lease
+ *     DECLINE, RELEASE   nothing
+ *
+ * Relayed requests (giaddr) are not for us. Everything that is dropped is counted.
+ */
+import type { Counters } from "../flow/counters.js";
+import { type Address, isIPv4, parseAddress } from "../wire/address.js";
+import {
+  DHCP_CLIENT_PORT,
+  DHCP_SERVER_PORT,
+  DhcpOption,
+  type DhcpRequest,
+  DhcpType,
+  encodeDomainSearch,
+  parseDhcp,
+  writeDhcpReply,
+} from "../wire/dhcp.js";
+import { ipv4Address, ipv4Word, prefixMask } from "../wire/ipv4.js";
+
+const BROADCAST = parseAddress("255.255.255.255");
+
+export interface DhcpOptions {
+  /** The sandbox's address, its subnet's prefix length, and our own address there. */
+  readonly address: Address;
+  readonly prefix: number;
+  readonly gateway: Address;
+  /** Resolvers for the client; may be empty. Only IPv4 ones are told. */
+  readonly dns: readonly Address[];
+  /** Bytes. */
+  readonly mtu: number;
+  /** Seconds; default one day. */
+  readonly lease?: number;
+  /** Domains to search; may be empty. */
+  readonly domains?: readonly string[];
+  readonly counters: Counters;
+  /** Sends a datagram into the sandbox (Udp.respond). */
+  readonly respond: (
+    link: number,
+    source: Address,
+    sourcePort: number,
+    destination: Address,
+    destinationPort: number,
+    bytes: Uint8Array,
+  ) => void;
+}
+
+const DAY = 86_400;
+
+export class DhcpServer {
+  readonly #counters: Counters;
+  readonly #respond: DhcpOptions["respond"];
+  readonly #gateway: Address;
+  readonly #address: number;
+  readonly #server: number;
+  /** Options of every answer, and those that only a lease has. */
+  readonly #common: (readonly [DhcpOption, Uint8Array])[];
+  readonly #leased: (readonly [DhcpOption, Uint8Array])[];
+
+  constructor(options: DhcpOptions) {
+    const { mtu, lease = DAY, domains = [] } = options;
+    this.#counters = options.counters;
+    this.#respond = options.respond;
+    this.#gateway = options.gateway;
+    this.#address = ipv4Word(options.address);
+    this.#server = ipv4Word(options.gateway);
+    this.#common = [
+      [DhcpOption.SubnetMask, uint32(prefixMask(options.prefix))],
+      [DhcpOption.Router, uint32(this.#server)],
+      [DhcpOption.InterfaceMtu, Uint8Array.of(mtu >>> 8, mtu & 0xff)],
+    ];
+    const dns = options.dns.filter((address) => isIPv4(address)).slice(0, 8);
+    if (dns.length > 0) {
+      this.#common.push([DhcpOption.DnsServers, Uint8Array.from(dns.flatMap((address) => [...address.slice(12)]))]);
+    }
+    const search = encodeDomainSearch(domains);
+    if (search.length > 0) {
+      this.#common.push([DhcpOption.DomainName, Buffer.from(domains[0], "latin1")]);
+      this.#common.push([DhcpOption.DomainSearch, search]);
+    }
+    this.#leased = [
+      [DhcpOption.LeaseTime, uint32(lease)],
+      [DhcpOption.Renewal, uint32(Math.floor(lease / 2))],
+      [DhcpOption.Rebinding, uint32(Math.floor((lease * 7) / 8))],
+    ];
+  }
+
+  /** Takes a datagram to port 67; see DatagramService in udp/udp. Answers before it returns. */
+  request(
+    link: number,
+    _source: Address,
+    _sourcePort: number,
+    _destination: Address,
+    _destinationPort: number,
+    bytes: Uint8Array,
+  ): void {
+    const request = parseDhcp(bytes);
+    if (request === null || request.relayAddress !== 0) {
+      this.#counters.add(request === null ? "dhcp.malformed" : "dhcp.relayed");
+      return;
+    }
+    switch (request.type) {
+      case DhcpType.Discover:
+        this.#reply(link, request, DhcpType.Offer, this.#address, [...this.#leased, ...this.#common]);
+        break;
+      case DhcpType.Request:
+        this.#lease(link, request);
+        break;
+      case DhcpType.Inform:
+        this.#reply(link, request, DhcpType.Ack, 0, this.#common);
+        break;
+      case DhcpType.Decline:
+      case DhcpType.Release:
+        this.#counters.add("dhcp.given_back");
+        break;
+      default:
+        this.#counters.add("dhcp.unknown_type");
+    }
+  }
+
+  /** RFC 2131 4.3.2: the address is in option 50 when selecting or rebooting, in ciaddr when renewing. */
+  #lease(link: number, request: DhcpRequest): void {
+    if (request.serverId !== 0 && request.serverId !== this.#server) {
+      this.#counters.add("dhcp.other_server");
+      return;
+    }
+    const wanted = request.requestedAddress !== 0 ? request.requestedAddress : request.clientAddress;
+    if (wanted === this.#address) {
+      this.#reply(link, request, DhcpType.Ack, this.#address, [...this.#leased, ...this.#common]);
+    } else {
+      this.#counters.add("dhcp.refused");
+      this.#reply(link, request, DhcpType.Nak, 0, []);
+    }
+  }
+
+  /** To the client's address if it has one that it uses, else to everybody (RFC 2131 4.1). */
+  #reply(
+    link: number,
+    request: DhcpRequest,
+    type: DhcpType,
+    address: number,
+    options: readonly (readonly [DhcpOption, Uint8Array])[],
+  ): void {
+    const bytes = writeDhcpReply(request, type, address, this.#server, [
+      [DhcpOption.ServerId, uint32(this.#server)],
+      ...options,
+    ]);
+    const unicast = type !== DhcpType.Nak && request.clientAddress === this.#address;
+    const destination = unicast ? ipv4Address(request.clientAddress) : BROADCAST;
+    this.#counters.add("dhcp.answered");
+    this.#respond(link, this.#gateway, DHCP_SERVER_PORT, destination, DHCP_CLIENT_PORT, bytes);
+  }
+}
+
+function uint32(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff);
+}
