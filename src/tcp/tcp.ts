@@ -1,0 +1,350 @@
+/**
+ * TCP: the door. Segments of the sandbox come in, connections that the host accepted come in, and everything that a turn
+ * left to do is done at its end.
+ *
+ * Theory of operation. A segment is checked and looked up in the flow table. If it belongs to a flow, receiver.ts goes on
+ * (flow.ts tells how a flow lives). If not, a SYN asks the policy and dials the host; anything else is answered with a
+ * reset. A destination that the policy or the host refuses is answered with RST (a closed port) or an ICMP error.
+ *
+ * The order of a turn: timers.advance(), then the events (input() and the handlers of the sockets), then endOfTurn(), once,
+ * then timers.nextDeadline().
+ *
+ * Bounds: `maxFlows`, `maxHalfOpen` (dialling or handshaking), out-of-order bytes in all; each refusal has its counter.
+ */
+import type { Clock, Random } from "../flow/clock.js";
+import type { Counters } from "../flow/counters.js";
+import type { FlowTable } from "../flow/table.js";
+import { Timer, type Timers } from "../flow/timers.js";
+import type { Streams } from "../host/sockets.js";
+import type { Output } from "../link/output.js";
+import type { Policy } from "../policy/policy.js";
+import { type Address, familyOf } from "../wire/address.js";
+import type { Packet } from "../wire/packet.js";
+import { Reject } from "../wire/reject.js";
+import { DEFAULTS, type TcpContext, type TcpOptions } from "./context.js";
+import { rejectionOf } from "./errno.js";
+import { type InboundListener, TcpFlow } from "./flow.js";
+import { knock, startAt, synReceived } from "./handshake.js";
+import { InitialSequence } from "./initial-sequence.js";
+import { ReassemblyBudget } from "./reassembly.js";
+import { receive } from "./receiver.js";
+import { Flag, Malformed, PROTOCOL_TCP, Segment } from "./segment.js";
+import { after } from "./sequence.js";
+import { receiving, State } from "./state.js";
+import { LOW_MEMORY, sendReset, sendStrayReset } from "./transmit.js";
+
+export interface TcpParts {
+  readonly output: Output;
+  readonly streams: Streams;
+  readonly policy: Policy;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly counters: Counters;
+  readonly flows: FlowTable;
+  readonly timers: Timers;
+  readonly options?: Partial<TcpOptions>;
+}
+
+/** A connection that the host accepted for the sandbox. Addresses and ports as the sandbox shall see them. */
+export interface InboundConnection extends InboundListener {
+  readonly socket: number;
+  readonly link: number;
+  readonly client: Address;
+  readonly clientPort: number;
+  readonly server: Address;
+  readonly serverPort: number;
+}
+
+/** Flows whose end-of-turn work is done in one turn; more wait for the next (each may need three commands). */
+const FLUSHES_PER_TURN = 4096;
+
+export class Tcp implements TcpContext {
+  readonly output: Output;
+  readonly streams: Streams;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly counters: Counters;
+  readonly options: TcpOptions;
+  readonly outOfOrder: ReassemblyBudget;
+  readonly #policy: Policy;
+  readonly #table: FlowTable;
+  readonly #initial: InitialSequence;
+  readonly #segment = new Segment();
+  /** By id of the flow table. */
+  readonly #flows: (TcpFlow | null)[] = [];
+  #count = 0;
+  #halfOpen = 0;
+  readonly #marked: TcpFlow[] = [];
+  /** Makes another turn come when one was not enough for all marked flows. */
+  readonly #more: Timer;
+  readonly #starved: TcpFlow[] = [];
+  #challenges: number;
+  #challengesSince = 0;
+
+  constructor(parts: TcpParts) {
+    this.output = parts.output;
+    this.streams = parts.streams;
+    this.clock = parts.clock;
+    this.timers = parts.timers;
+    this.counters = parts.counters;
+    this.options = { ...DEFAULTS, ...parts.options };
+    this.outOfOrder = new ReassemblyBudget(this.options.outOfOrderTotal);
+    this.#policy = parts.policy;
+    this.#table = parts.flows;
+    this.#initial = new InitialSequence(parts.clock, parts.random);
+    this.#challenges = this.options.challengesPerSecond;
+    this.#more = new Timer({ expired: () => {} });
+  }
+
+  /** Flows in the table, TIME-WAIT included. */
+  get flowCount(): number {
+    return this.#count;
+  }
+
+  /** Flows that are dialling, or whose handshake is not finished. */
+  get halfOpenCount(): number {
+    return this.#halfOpen;
+  }
+
+  /** One TCP packet of the sandbox. */
+  input(packet: Packet): void {
+    const segment = this.#segment;
+    const malformed = segment.read(packet);
+    if (malformed !== Malformed.No) {
+      this.counters.add(MALFORMED[malformed]);
+      return;
+    }
+    const { source, destination, link, family } = packet;
+    const { sourcePort, destinationPort } = segment;
+    const id = this.#table.find(PROTOCOL_TCP, link, family, source, sourcePort, destination, destinationPort);
+    const flow = id < 0 ? null : this.#flows[id];
+    if (flow) {
+      if (flow.state !== State.TimeWait || !opensAgain(flow, segment)) {
+        receive(flow, segment, packet);
+        return;
+      }
+      flow.remove();
+    }
+    if ((segment.flags & (Flag.Syn | Flag.Ack | Flag.Rst | Flag.Fin)) === Flag.Syn) this.#open(packet, segment);
+    else this.#stray(packet, segment);
+  }
+
+  /**
+   * Carries an accepted connection into the sandbox. False if it could not be begun (a limit, or these addresses and ports
+   * are in use): then the socket stays the caller's. Else the flow owns it until refused() hands it back.
+   */
+  accept(connection: InboundConnection): boolean {
+    const { link, client, clientPort, server, serverPort, socket } = connection;
+    const family = familyOf(server);
+    const former = this.#table.find(PROTOCOL_TCP, link, family, server, serverPort, client, clientPort);
+    if (former >= 0) {
+      const flow = this.#flows[former];
+      if (flow?.state !== State.TimeWait) {
+        this.counters.add("tcp.inbound_in_use");
+        return false;
+      }
+      flow.remove();
+    }
+    const flow = this.#add(new TcpFlow(this, link, family, server, serverPort, client, clientPort));
+    if (flow === null) return false;
+    flow.socket = socket;
+    flow.listener = connection;
+    this.streams.own(socket, flow);
+    startAt(flow, this.#initial.next(flow));
+    knock(flow);
+    return true;
+  }
+
+  /** Does what the turn left to do: call it once, after all events. */
+  endOfTurn(): void {
+    if (this.#starved.length > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
+    const marked = this.#marked;
+    const count = Math.min(marked.length, FLUSHES_PER_TURN);
+    for (let i = 0; i < count; i++) {
+      marked[i].marked = false;
+      marked[i].flush();
+    }
+    if (count === marked.length) {
+      marked.length = 0;
+    } else {
+      marked.splice(0, count);
+      this.timers.arm(this.#more, this.clock.now(), 0);
+    }
+  }
+
+  /** True while some established flow may still bring data out of the sandbox, or has some that its socket did not take. */
+  busy(): boolean {
+    return this.#flows.some(
+      (flow) =>
+        flow !== null &&
+        flow.socket >= 0 &&
+        (receiving(flow.state) || flow.state === State.SynReceived || this.streams.backlog(flow.socket) > 0),
+    );
+  }
+
+  /** Resets every flow, on both sides. */
+  abortAll(): void {
+    for (const flow of this.#flows) {
+      if (flow === null) continue;
+      if (flow.state !== State.TimeWait) sendReset(flow);
+      flow.abort();
+    }
+  }
+
+  // TcpContext
+
+  mark(flow: TcpFlow): void {
+    if (flow.marked) return;
+    flow.marked = true;
+    this.#marked.push(flow);
+  }
+
+  remove(flow: TcpFlow): void {
+    this.settled(flow);
+    if (flow.id < 0) return;
+    this.#table.remove(flow.id);
+    this.#flows[flow.id] = null;
+    flow.id = -1;
+    this.#count--;
+  }
+
+  settled(flow: TcpFlow): void {
+    if (!flow.halfOpen) return;
+    flow.halfOpen = false;
+    this.#halfOpen--;
+  }
+
+  unreachable(flow: TcpFlow, errno: number): void {
+    const { reason, counter } = rejectionOf(errno);
+    this.counters.add(counter);
+    if (reason === Reject.PortUnreachable || flow.original === null) sendReset(flow);
+    else this.output.reject(flow.link, flow.original, reason, null, 0);
+    flow.remove();
+  }
+
+  mayChallenge(): boolean {
+    const now = this.clock.now();
+    if (now - this.#challengesSince >= 1000) {
+      this.#challengesSince = now;
+      this.#challenges = this.options.challengesPerSecond;
+    }
+    if (this.#challenges === 0) {
+      this.counters.add("tcp.challenge_limit");
+      return false;
+    }
+    this.#challenges--;
+    return true;
+  }
+
+  starved(flow: TcpFlow): void {
+    if (flow.starved) return;
+    flow.starved = true;
+    this.#starved.push(flow);
+  }
+
+  /** There is memory again: tells those whose window was small for want of it. */
+  #feed(): void {
+    for (const flow of this.#starved) {
+      flow.starved = false;
+      if (!receiving(flow.state)) continue;
+      flow.ackDue = true;
+      this.mark(flow);
+    }
+    this.#starved.length = 0;
+  }
+
+  /** Puts a new flow into the table; null if there is no room for it. */
+  #add(flow: TcpFlow): TcpFlow | null {
+    if (this.#halfOpen >= this.options.maxHalfOpen) {
+      this.counters.add("tcp.half_open_limit");
+      return null;
+    }
+    const { link, family, inside, insidePort, outside, outsidePort } = flow;
+    const id =
+      this.#count >= this.options.maxFlows
+        ? -1
+        : this.#table.insert(PROTOCOL_TCP, link, family, inside, insidePort, outside, outsidePort);
+    if (id < 0) {
+      this.counters.add("tcp.flow_limit");
+      return null;
+    }
+    flow.id = id;
+    while (this.#flows.length <= id) this.#flows.push(null);
+    this.#flows[id] = flow;
+    this.#count++;
+    this.#halfOpen++;
+    return flow;
+  }
+
+  /** A SYN of the sandbox: asks the policy, and dials. */
+  #open(packet: Packet, segment: Segment): void {
+    const { source, destination, link, family } = packet;
+    const verdict = this.#policy.outbound("tcp", source, destination, segment.destinationPort);
+    if (verdict.kind !== "dial") {
+      this.counters.add(verdict.kind === "refuse" ? verdict.counter : "tcp.no_service");
+      this.#refuse(packet, segment, verdict.kind === "refuse" ? verdict.reason : Reject.PortUnreachable);
+      return;
+    }
+    const flow = this.#add(
+      new TcpFlow(this, link, family, source, segment.sourcePort, destination, segment.destinationPort),
+    );
+    if (flow === null) {
+      this.#refuse(packet, segment, Reject.PortUnreachable);
+      return;
+    }
+    flow.original = quote(packet);
+    startAt(flow, this.#initial.next(flow));
+    synReceived(flow, segment);
+    const socket = this.streams.connect(verdict.remote, verdict.local, flow);
+    if (socket < 0) this.unreachable(flow, -socket);
+    else flow.socket = socket;
+  }
+
+  #refuse(packet: Packet, segment: Segment, reason: Reject | "silent"): void {
+    if (reason === "silent") return;
+    if (reason === Reject.PortUnreachable) this.#reset(packet, segment);
+    else this.output.reject(packet.link, quote(packet), reason, null, 0);
+  }
+
+  /** A segment of no connection (RFC 9293, 3.10.7.1). */
+  #stray(packet: Packet, segment: Segment): void {
+    this.counters.add("tcp.stray");
+    if ((segment.flags & Flag.Rst) === 0) this.#reset(packet, segment);
+  }
+
+  #reset(packet: Packet, segment: Segment): void {
+    const { source, destination, link } = packet;
+    const { sourcePort, destinationPort, flags, length } = segment;
+    const acknowledged = (flags & Flag.Ack) !== 0;
+    const occupied = length + (flags & Flag.Syn ? 1 : 0) + (flags & Flag.Fin ? 1 : 0);
+    const sent = sendStrayReset(
+      this.output,
+      link,
+      destination,
+      destinationPort,
+      source,
+      sourcePort,
+      acknowledged ? segment.ack : 0,
+      acknowledged ? 0 : (segment.seq + occupied) | 0,
+      acknowledged ? Flag.Rst : Flag.Rst | Flag.Ack,
+    );
+    if (!sent) this.counters.add("tcp.no_room");
+  }
+}
+
+const MALFORMED: Record<Malformed, string> = {
+  [Malformed.No]: "",
+  [Malformed.Length]: "tcp.bad_length",
+  [Malformed.Checksum]: "tcp.bad_checksum",
+  [Malformed.Port]: "tcp.bad_port",
+};
+
+/** A SYN in TIME-WAIT that can only be a new connection (RFC 9293, 3.6.1; RFC 1122, 4.2.2.13). */
+function opensAgain(flow: TcpFlow, segment: Segment): boolean {
+  return (segment.flags & (Flag.Syn | Flag.Ack | Flag.Rst)) === Flag.Syn && after(segment.seq, flow.rcvNxt);
+}
+
+/** What an ICMP error quotes: the IP header and 8 bytes. */
+function quote(packet: Packet): Uint8Array {
+  return packet.bytes.slice(packet.network, packet.transport + 8);
+}
