@@ -232,9 +232,10 @@ export function parseHostname(text: string): string {
   return text;
 }
 
-/** True or nothing: all ports; `80,8000-8010`: these. */
+/** True or `all`: all ports; `80,8000-8010`: these. */
 export function parseHostLoopback(wish: boolean | string): HostLoopback {
   if (typeof wish === "boolean") return wish ? "open" : "closed";
+  if (wish === "all") return "open";
   return wish.split(",").map((part) => {
     const range = portRange(part, 1);
     if (range !== null) return range;

@@ -5,8 +5,9 @@
  * (its inode, size or time of change differ), which is looked up at most once a second and only when somebody asks. That
  * outlives every way in which the file is replaced: written in place, renamed over, a symbolic link that turns elsewhere;
  * watching the directory does not. A file that vanishes or cannot be read leaves what was known before; if nothing was, and
- * where the file names no server, it is 127.0.0.1, as resolv.conf(5) has it. Given upstreams (`--dns`) replace the servers,
- * while search domains and options stay the host's.
+ * where the file names no server, it is 127.0.0.1, as resolv.conf(5) has it. Given upstreams (`--dns`) replace the file's.
+ *
+ * Leaves out: search domains and options, which the sandbox's own resolver wants in its own resolv.conf (sandbox/files.ts).
  *
  * Bounds: three servers, as in libc; 64 KiB of file.
  */
@@ -14,13 +15,6 @@ import { readFileSync, statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import type { Clock } from "../flow/clock.js";
 import { type Endpoint, endpoint, parseAddress } from "../wire/address.js";
-
-export interface ResolvConf {
-  /** Servers in their order, port 53; at most three. A link-local one has its scope id. */
-  readonly servers: readonly Endpoint[];
-  readonly search: readonly string[];
-  readonly options: readonly string[];
-}
 
 const DNS_PORT = 53;
 const MAX_SERVERS = 3;
@@ -30,23 +24,16 @@ const LOOK_EVERY_MS = 1000;
 /** Number of an interface by its name, as it stands behind the `%` of a link-local address; 0: there is none. */
 export type ScopeOf = (name: string) => number;
 
-/** Reads the text of a resolv.conf, resolv.conf(5). What it does not understand it passes over, as libc does. */
-export function parseResolvConf(text: string, scopeOf: ScopeOf = interfaceScope): ResolvConf {
+/** The servers that a resolv.conf names, resolv.conf(5): at most three, port 53. What it does not understand it passes over, as libc does. */
+export function parseServers(text: string, scopeOf: ScopeOf = interfaceScope): readonly Endpoint[] {
   const servers: Endpoint[] = [];
-  let search: readonly string[] = [];
-  let options: readonly string[] = [];
   for (const line of text.slice(0, MAX_FILE).split("\n")) {
-    const [keyword, ...values] = line.trim().split(/\s+/);
-    if (keyword === "nameserver" && values.length > 0 && servers.length < MAX_SERVERS) {
-      const server = parseServer(values[0], scopeOf);
-      if (server !== null) servers.push(server);
-    } else if (keyword === "search" || keyword === "domain") {
-      search = (keyword === "domain" ? values.slice(0, 1) : values).filter((domain) => domain !== ".");
-    } else if (keyword === "options") {
-      options = [...options, ...values];
-    }
+    const [keyword, value] = line.trim().split(/\s+/);
+    if (keyword !== "nameserver" || value === undefined || servers.length >= MAX_SERVERS) continue;
+    const server = parseServer(value, scopeOf);
+    if (server !== null) servers.push(server);
   }
-  return { servers, search, options };
+  return servers;
 }
 
 function parseServer(text: string, scopeOf: ScopeOf): Endpoint | null {
@@ -99,7 +86,7 @@ export class Resolvers {
   readonly #upstreams: readonly Endpoint[] | null;
   readonly #clock: Clock;
   readonly #file: ResolvConfFile;
-  #known: ResolvConf = { servers: [], search: [], options: [] };
+  #known: readonly Endpoint[] = [];
   #stamp: string | null = null;
   #lookAgain = Number.NEGATIVE_INFINITY;
 
@@ -112,26 +99,18 @@ export class Resolvers {
   /** The servers to ask, in their order; never empty. */
   servers(): readonly Endpoint[] {
     if (this.#upstreams !== null && this.#upstreams.length > 0) return this.#upstreams;
-    const { servers } = this.#current();
+    const servers = this.#current();
     return servers.length > 0 ? servers : DEFAULT_SERVERS;
   }
 
-  search(): readonly string[] {
-    return this.#current().search;
-  }
-
-  options(): readonly string[] {
-    return this.#current().options;
-  }
-
-  #current(): ResolvConf {
+  #current(): readonly Endpoint[] {
     const now = this.#clock.now();
     if (now < this.#lookAgain) return this.#known;
     this.#lookAgain = now + LOOK_EVERY_MS;
     try {
       const stamp = this.#file.stamp();
       if (stamp !== null && stamp !== this.#stamp) {
-        this.#known = parseResolvConf(this.#file.read());
+        this.#known = parseServers(this.#file.read());
         this.#stamp = stamp;
       }
     } catch {

@@ -1,0 +1,45 @@
+/** `attach`: a network for a namespace that exists already, until that ends or a signal comes. */
+import { attach as attachSandbox } from "../sandbox/attach.js";
+import { formatAddress } from "../wire/address.js";
+import { type LogOptions, openLog, tell } from "./log.js";
+import { type NetworkWishes, networkSettings, parseTarget } from "./options.js";
+import { tellCounters, tellPublished } from "./run.js";
+import { openSession } from "./session.js";
+import { catchSignals } from "./signals.js";
+
+export interface AttachWishes extends NetworkWishes, LogOptions {}
+
+const DRAIN_MS = 1000;
+
+/** Returns 0 when the namespace has ended, or when a signal told us to. Throws a NetnsError when a part of ours failed. */
+export async function attach(target: string, wishes: AttachWishes): Promise<number> {
+  const settings = networkSettings(wishes);
+  const where = parseTarget(target);
+  const log = await openLog(wishes);
+  let stop = () => {};
+  const stopped = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  const release = catchSignals(() => stop());
+  try {
+    const session = await openSession(settings, (inside) => attachSandbox(where, inside), log);
+    try {
+      tellPublished(session.network, log, wishes.quiet === true);
+      session.sandbox.start();
+      if (wishes.quiet !== true) tell(describe(target, settings));
+      await Promise.race([stopped, session.sandbox.exited, session.network.failed]);
+    } finally {
+      await session.end(DRAIN_MS);
+      tellCounters(session.network, log);
+    }
+    return 0;
+  } finally {
+    release();
+  }
+}
+
+/** The line that says that the network is up: it is not ours to change the files there, so it names the DNS server too. */
+function describe(target: string, { ifname, cidr, serveDns }: ReturnType<typeof networkSettings>): string {
+  const dns = serveDns ? `, nameserver ${formatAddress(cidr.dns)}` : "";
+  return `${ifname} is up in ${target}: ${formatAddress(cidr.sandbox)}/${cidr.prefix}, gateway ${formatAddress(cidr.gateway)}${dns}`;
+}

@@ -1,0 +1,167 @@
+/** The command line: what there is, and its help. Options are checked in options.ts, commands loaded when they are called. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { NetnsError } from "../errors.js";
+import type { AttachWishes } from "./attach.js";
+import { PREFIX } from "./log.js";
+import { DEFAULT_CIDR, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
+import type { RunWishes } from "./run.js";
+
+const EXAMPLES = `
+Examples:
+  netns-rootless run -p 6000:8080 -- python3 -m http.server 8080   http://127.0.0.1:6000/ is served from inside
+  netns-rootless run -p 127.0.0.1:0:8080 -- npm run dev             a free port, on the loopback only
+  netns-rootless run -p 8000-8010:8000-8010 -p 53:53/udp -- ./serve  a range, and UDP
+  netns-rootless run --allow-host-loopback=5432 -- psql -h host.internal
+  netns-rootless run --root -- sh -c 'ip addr; apk add curl'        as root inside
+  netns-rootless attach "$PID" -p 6000:8080                         for a namespace that exists already
+  netns-rootless doctor                                             what this host lacks, and how to mend it
+
+Exit codes of run: the command's own; 128 + n where signal n ended it; 127 not found; 126 not executable;
+2 wrong option; 125 a part of ours failed, or this host cannot do it (see doctor).
+`;
+
+/** Runs what the arguments (without node and script) ask for, and returns the exit code. Throws a NetnsError. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  if (args.length === 0) {
+    throw new NetnsError("USAGE", "nothing to do; expected run, attach or doctor, see netns-rootless --help");
+  }
+  let code = 0;
+  const program = createProgram((exitCode) => {
+    code = exitCode;
+  });
+  try {
+    await program.parseAsync(settleOptionalValues(args, program), { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
+  }
+}
+
+function createProgram(done: (exitCode: number) => void): Command {
+  const program = new Command("netns-rootless")
+    .description("A network of its own for a program, without root.")
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`${PREFIX}${oneLine(text)}\n`) })
+    .addHelpText("after", EXAMPLES);
+
+  withNetworkOptions(program.command("run"))
+    .summary("run a command in a network of its own")
+    .description(
+      "Runs a command in a network of its own. Everything before the command is ours, everything after it is the command's.",
+    )
+    .usage("[options] -- COMMAND [ARGUMENTS...]")
+    .argument("[command...]")
+    .option("--root", "be root inside (your own user outside)")
+    .option("--hostname <name>", "hostname inside (default: the host's)")
+    .passThroughOptions()
+    .addHelpText("after", EXAMPLES)
+    .action(async (command: string[], wishes: RunWishes) => {
+      if (command.length === 0) {
+        throw new NetnsError(
+          "USAGE",
+          "run: no command given; expected netns-rootless run [options] -- COMMAND [ARGUMENTS...]",
+        );
+      }
+      const { run } = await import("./run.js");
+      done(await run(command, wishes));
+    });
+
+  withNetworkOptions(program.command("attach"))
+    .summary("give a network to a namespace that exists already")
+    .description(
+      "Gives a network to the namespace of a process, or at a path such as /run/netns/NAME, until it ends or a signal comes.",
+    )
+    .argument("<target>", "process id, or path of a network namespace")
+    .action(async (target: string, wishes: AttachWishes) => {
+      const { attach } = await import("./attach.js");
+      done(await attach(target, wishes));
+    });
+
+  program
+    .command("doctor")
+    .description("Tells what this host lacks, with the fix for each. Exit code 0 if run can work, else 1.")
+    .action(async () => {
+      const { doctor } = await import("./doctor.js");
+      done(await doctor());
+    });
+  return program;
+}
+
+function withNetworkOptions(command: Command): Command {
+  const collect = (value: string, previous: unknown): string[] => [...(Array.isArray(previous) ? previous : []), value];
+  return command
+    .option(
+      "-p, --publish <spec>",
+      "[ADDR:]HOST:INSIDE[/tcp|udp]: host port that leads inside; ranges 8000-8010:8000-8010; host port 0: any free one, which is printed (repeatable)",
+      collect,
+    )
+    .option("--cidr <subnet>", "subnet inside: gateway .2, DNS .3, sandbox .100", DEFAULT_CIDR)
+    .option("--mtu <bytes>", "largest packet, 576 to 65521", String(DEFAULT_MTU))
+    .option("--ifname <name>", "interface inside", DEFAULT_IFNAME)
+    .option("--mac <address>", "its MAC address (default: random)")
+    .option("--dns <address>", "ask this resolver instead of the host's; ADDR or ADDR:PORT (repeatable)", collect)
+    .option("--no-dns", "no DNS of ours; the host's resolv.conf stays")
+    .option(
+      "--allow-host-loopback [=ports]",
+      "reach the host's 127.0.0.1 at the gateway: all ports, or =5432,8000-8010",
+    )
+    .option("--outbound-addr <address>", "address of the host, or interface, to send from")
+    .option("-4, --ipv4-only", "IPv4 only (there is no other yet)")
+    .option("--congestion <name>", "TCP congestion control inside; host: the host's (default: cubic, else reno)")
+    .option("-q, --quiet", "tell errors only")
+    .option("-v, --verbose", "tell every refusal, and all counters at the end")
+    .option("--log-file <path>", "append everything as JSON lines to this file");
+}
+
+/**
+ * An option whose value may be left out takes it behind `=` only (`--allow-host-loopback=80`), as GNU's getopt_long has it;
+ * commander would take the next argument, which is the command. So a bare one is written out as `=all` here.
+ */
+function settleOptionalValues(args: readonly string[], program: Command): string[] {
+  const command = program.commands.find((each) => each.name() === args[0]);
+  if (command === undefined) return [...args];
+  const settled = [...args];
+  for (let i = 1; i < settled.length; i++) {
+    const arg = settled[i];
+    if (arg === "--") break;
+    if (!arg.startsWith("-") || arg === "-") {
+      // The command itself; attach has options behind its target too.
+      if (command.name() === "run") break;
+      continue;
+    }
+    if (arg.startsWith("--")) {
+      const option = command.options.find(({ long }) => long === arg);
+      if (option?.required) i++;
+      else if (option?.optional) settled[i] = `${arg}=all`;
+    } else {
+      // Of letters behind one hyphen, the first that wants a value takes the rest of them, or the next argument.
+      const letters = [...arg.slice(1)];
+      const taker = letters.findIndex((letter) =>
+        command.options.some(({ short, required }) => short === `-${letter}` && required),
+      );
+      if (taker >= 0 && taker === letters.length - 1) i++;
+    }
+  }
+  return settled;
+}
+
+/** Commander says some things in two lines, and begins them with `error: `. */
+function oneLine(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, "")
+    .replace(/\s*\n\s*/g, " ");
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  return version;
+}

@@ -1,0 +1,101 @@
+/**
+ * `run`: a command in a network of its own.
+ *
+ * Theory of operation. Options are checked, then network and namespace are opened, then the command is started; only then
+ * does anything of it run. Signals to us go to the command; one that comes before its start ends us instead, and one that
+ * comes after its end stops the wait for what it sent (DRAIN_MS). The command's exit code is ours, 128 + n where signal n
+ * ended it. If a part of ours fails, the command is ended with it: it would have no network any more.
+ */
+import { hostname as hostName } from "node:os";
+import type { Network } from "../network/network.js";
+import type { Log } from "../policy/config.js";
+import { hostResolverSettings, hosts, resolvConf } from "../sandbox/files.js";
+import { launch } from "../sandbox/launch.js";
+import type { ExitStatus, InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
+import { formatAddress } from "../wire/address.js";
+import { type LogOptions, openLog, tell } from "./log.js";
+import { type NetworkSettings, type NetworkWishes, networkSettings } from "./options.js";
+import { openSession } from "./session.js";
+import { catchSignals, signalExitCode } from "./signals.js";
+
+export interface RunWishes extends NetworkWishes, LogOptions {
+  readonly root?: boolean | undefined;
+}
+
+const DRAIN_MS = 10_000;
+
+/** Returns the exit code. Throws a NetnsError when the command could not be started, or lost its network. */
+export async function run(command: readonly string[], wishes: RunWishes): Promise<number> {
+  const settings = networkSettings(wishes);
+  const log = await openLog(wishes);
+  let sandbox: Sandbox | null = null;
+  let early: NodeJS.Signals | null = null;
+  let ended = false;
+  let hurry = () => {};
+  const hurried = new Promise<void>((resolve) => {
+    hurry = resolve;
+  });
+  const release = catchSignals((signal, fromTerminal) => {
+    if (ended) hurry();
+    else if (sandbox === null) early ??= signal;
+    else sandbox.signal(signal, fromTerminal);
+  });
+  try {
+    const session = await openSession(settings, (inside) => launchCommand(command, settings, wishes, inside), log);
+    let drain = 0;
+    try {
+      if (early !== null) return signalExitCode(early);
+      sandbox = session.sandbox;
+      tellPublished(session.network, log, wishes.quiet === true);
+      sandbox.start();
+      const status = await Promise.race([sandbox.exited, session.network.failed]);
+      drain = DRAIN_MS;
+      return exitCode(status);
+    } finally {
+      ended = true;
+      await session.end(drain, hurried);
+      tellCounters(session.network, log);
+    }
+  } finally {
+    release();
+  }
+}
+
+/** Makes the namespace for a command, with the files and names that belong to these settings. */
+export function launchCommand(
+  command: readonly string[],
+  settings: NetworkSettings,
+  options: { readonly root?: boolean | undefined; readonly env?: NodeJS.ProcessEnv | undefined },
+  inside: InsideNetwork,
+): Promise<Sandbox> {
+  const nameserver = formatAddress(settings.cidr.dns);
+  return launch({
+    network: inside,
+    command,
+    env: options.env ?? process.env,
+    root: options.root === true,
+    hostname: settings.hostname,
+    resolvConf: settings.serveDns ? resolvConf({ nameserver, ...hostResolverSettings() }) : null,
+    hosts: hosts({ hostname: settings.hostname ?? hostName(), address: inside.address, gateway: inside.gateway }),
+  });
+}
+
+/** Tells which port was chosen where that was left to us, and all of them to the log. */
+export function tellPublished(network: Network, log: Log, quiet: boolean): void {
+  for (const { spec, address, port } of network.published) {
+    const host = formatAddress(address);
+    const line = `${host.includes(":") ? `[${host}]` : host}:${port} -> ${spec.insidePort}/${spec.protocol}`;
+    if (spec.hostPort === 0 && !quiet) tell(line);
+    else log.info(line);
+  }
+}
+
+/** For `--verbose` and the log: where everything went. */
+export function tellCounters(network: Network, log: Log): void {
+  for (const [name, value] of Object.entries(network.counters())) log.debug(`counter ${name} ${value}`);
+}
+
+function exitCode({ code, signal }: ExitStatus): number {
+  if (code !== null) return code;
+  return 128 + (signal ?? 0);
+}

@@ -1,0 +1,93 @@
+/**
+ * A network and a sandbox in it, opened together and ended together: what `run`, `attach` and the API have in common.
+ *
+ * Theory of operation. The published ports are bound and the namespace is made at the same time, since each takes a while;
+ * if either fails the other is undone, and nothing has started. At the end what the sandbox sent is given time to leave
+ * (`drain`), then the network ends, then the namespace with everything in it.
+ */
+import { hostname as hostName } from "node:os";
+import { Network } from "../network/network.js";
+import type { Log } from "../policy/config.js";
+import { SILENT_LOG } from "../policy/config.js";
+import type { InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
+import { formatAddress } from "../wire/address.js";
+import type { NetworkSettings } from "./options.js";
+
+export interface Session {
+  readonly network: Network;
+  readonly sandbox: Sandbox;
+  /**
+   * Ends both.
+   * @param drainMs how long what the sandbox sent may take to leave, 0: not at all
+   * @param hurry when this settles first, the rest of it is dropped
+   */
+  end(drainMs: number, hurry?: Promise<unknown>): Promise<void>;
+}
+
+/** What the inside of the namespace has to be like. */
+export function insideNetwork(settings: NetworkSettings): InsideNetwork {
+  return {
+    ifname: settings.ifname,
+    mac: settings.mac,
+    mtu: settings.mtu,
+    address: formatAddress(settings.cidr.sandbox),
+    prefix: settings.cidr.prefix,
+    gateway: formatAddress(settings.cidr.gateway),
+    congestion: settings.congestion,
+  };
+}
+
+/** Rejects with a NetnsError of the network's or of the sandbox's; then neither is left. */
+export async function openSession(
+  settings: NetworkSettings,
+  openSandbox: (inside: InsideNetwork) => Promise<Sandbox>,
+  log: Log = SILENT_LOG,
+): Promise<Session> {
+  const { cidr } = settings;
+  const [network, sandbox] = await Promise.allSettled([
+    Network.open({
+      cidr,
+      mtu: settings.mtu,
+      gateway: cidr.gateway,
+      dns: cidr.dns,
+      sandbox: cidr.sandbox,
+      upstreams: settings.upstreams,
+      serveDns: settings.serveDns,
+      hostLoopback: settings.hostLoopback,
+      outboundAddress: settings.outboundAddress,
+      publish: settings.publish,
+      hostname: settings.hostname ?? hostName(),
+      log,
+    }),
+    openSandbox(insideNetwork(settings)),
+  ]);
+  if (network.status === "rejected") {
+    if (sandbox.status === "fulfilled") await sandbox.value.release();
+    throw network.reason;
+  }
+  if (sandbox.status === "rejected") {
+    network.value.close();
+    throw sandbox.reason;
+  }
+  return joined(network.value, sandbox.value, log);
+}
+
+function joined(network: Network, sandbox: Sandbox, log: Log): Session {
+  // Whoever waits for these hears of them; a rejection after that is of no interest.
+  network.failed.catch(() => {});
+  sandbox.exited.catch(() => {});
+  for (const note of sandbox.notes) log.info(note);
+  network.join(sandbox);
+  return {
+    network,
+    sandbox,
+    async end(drainMs, hurry) {
+      try {
+        if (drainMs > 0) await Promise.race([network.drain(drainMs), network.failed, ...(hurry ? [hurry] : [])]);
+      } finally {
+        network.close();
+        await sandbox.release();
+      }
+    },
+  };
+}
