@@ -1,0 +1,56 @@
+import test from "ava";
+import { Bed, eventually, HOST, PROGRAMS, WEB } from "../bed/bed.js";
+import { nothingLeft, state } from "../bed/leftovers.js";
+import { nameServer, webServer } from "../bed/services.js";
+
+const UP = /tap0 is up/;
+const entering = (pid: number) => ["nsenter", "--preserve-credentials", "-U", "-n", "-t", String(pid), "--"];
+
+for (const by of ["process id", "path"] as const) {
+  test.serial(`a namespace that exists already gets a network, by ${by}`, async (t) => {
+    const bed = await Bed.create(t);
+    await nameServer(bed);
+    await webServer(bed);
+    const before = await state(bed);
+    const target = bed.host(["unshare", "-Urn", "sleep", "4711"]);
+    const pid = await target.pid;
+    const own = (await bed.host(["readlink", "/proc/self/ns/net"]).succeed()).trim();
+    await eventually(
+      5000,
+      "unshare has not made a namespace",
+      async () => (await bed.admin(`readlink /proc/${pid}/ns/net`)).trim() !== own,
+    );
+    const where = by === "path" ? `/proc/${pid}/ns/net` : String(pid);
+    const attached = bed.netns(["attach", "--publish", "6000:8080", where]);
+    await attached.until(UP, 10_000, "stderr");
+
+    t.is(await bed.host([...entering(pid), "curl", "-sS", `http://${WEB}/`]).succeed(), `hello ${HOST}\n`);
+    t.is(await bed.host([...entering(pid), "dig", "+short", "@10.0.2.3", "www.bed.test"]).succeed(), `${WEB}\n`);
+    const server = bed.host([...entering(pid), "python3", "-u", `${PROGRAMS}/echo.py`, "8080", "127.0.0.1"]);
+    await server.until(/ready/);
+    t.is(await bed.host(["nc", "-N", "-w5", "127.0.0.1", "6000"], { input: "in" }).succeed(), "in");
+    await bed.kill(await server.pid, "KILL");
+
+    if (by === "process id") {
+      await bed.kill(pid, "KILL");
+      t.is((await attached.exit(2000)).code, 0, "it ends with the process");
+    } else {
+      await bed.kill(await attached.pid, "TERM");
+      t.is((await attached.exit(3000)).code, 0, "it ends with a signal");
+      t.not((await bed.host([...entering(pid), "curl", "-sS", "--max-time", "2", `http://${WEB}/`]).exit()).code, 0);
+      await bed.kill(pid, "KILL");
+    }
+    await nothingLeft(bed, before);
+  });
+}
+
+test.serial("a target that is not there, or not ours, is one clear line", async (t) => {
+  const bed = await Bed.create(t);
+  for (const target of ["4000000", "/tmp/no-such-file", "/etc/passwd", "1"]) {
+    const { code, stderr } = await bed.netns(["attach", target]).exit(5000);
+    t.is(code, 125, target);
+    t.regex(stderr, /^netns-rootless: .*\n$/, target);
+    t.true(stderr.includes(target), stderr);
+  }
+  t.is((await bed.netns(["attach"]).exit()).code, 2);
+});
