@@ -83,7 +83,7 @@ export class DhcpServer {
     }
     const search = encodeDomainSearch(domains);
     if (search.length > 0) {
-      this.#common.push([DhcpOption.DomainName, Buffer.from(domains[0], "latin1")]);
+      this.#common.push([DhcpOption.DomainName, Buffer.from(domains[0], "latin1").subarray(0, 255)]);
       this.#common.push([DhcpOption.DomainSearch, search]);
     }
     this.#leased = [

@@ -1,0 +1,156 @@
+/** The whole stack on a simulated engine: what network/ puts together, without sandboxes and published ports. */
+import { Counters } from "../../src/flow/counters.js";
+import { FlowTable } from "../../src/flow/table.js";
+import { Timers } from "../../src/flow/timers.js";
+import { HostSockets } from "../../src/host/host-sockets.js";
+import { Icmp } from "../../src/icmp/icmp.js";
+import { Control } from "../../src/native/engine.js";
+import type { HostLoopback } from "../../src/policy/config.js";
+import { NatPolicy } from "../../src/policy/nat-policy.js";
+import { DhcpServer } from "../../src/services/dhcp.js";
+import { Egress } from "../../src/stack/egress.js";
+import { Reassembly } from "../../src/stack/fragments.js";
+import { Ingress, type ProtocolInput } from "../../src/stack/ingress.js";
+import { Neighbours } from "../../src/stack/neighbours.js";
+import type { Limits } from "../../src/udp/peers.js";
+import { type DatagramService, Udp } from "../../src/udp/udp.js";
+import { parseAddress } from "../../src/wire/address.js";
+import { SimulatedEngine, type SimulatedLink, type SimulatedOptions } from "./engine.js";
+import { OUR_MAC, type Parsed, parse, SANDBOX_MAC } from "./frames.js";
+
+export interface SimulatedNetworkOptions {
+  readonly engine?: SimulatedOptions;
+  readonly mtu?: number;
+  readonly uso?: boolean;
+  readonly hostLoopback?: HostLoopback;
+  readonly dns?: DatagramService | null;
+  readonly limits?: Partial<Limits>;
+  /** Takes TCP, after the rest has been made. */
+  readonly tcp?: (network: SimulatedNetwork) => ProtocolInput & { endOfTurn?(): void };
+}
+
+export class SimulatedNetwork {
+  readonly engine: SimulatedEngine;
+  readonly counters = new Counters();
+  readonly clock: { now(): number };
+  readonly timers: Timers;
+  readonly flows: FlowTable;
+  readonly policy: NatPolicy;
+  readonly neighbours = new Neighbours();
+  readonly reassembly: Reassembly;
+  readonly egress: Egress;
+  readonly ingress: Ingress;
+  readonly sockets: HostSockets;
+  readonly udp: Udp;
+  readonly icmp: Icmp;
+  readonly link: number;
+  #seed = 1;
+  readonly random = {
+    uint32: () => {
+      this.#seed = (Math.imul(this.#seed, 1664525) + 1013904223) >>> 0;
+      return this.#seed;
+    },
+  };
+
+  constructor(options: SimulatedNetworkOptions = {}) {
+    const engine = new SimulatedEngine(options.engine);
+    const { counters, random, neighbours } = this;
+    const clock = { now: () => engine.now };
+    const gateway = parseAddress("10.0.2.2");
+    const dns = parseAddress("10.0.2.3");
+    const network = parseAddress("10.0.2.0");
+    const address = parseAddress("10.0.2.100");
+    const mac = Uint8Array.from(OUR_MAC);
+    const mtu = options.mtu ?? 1500;
+    this.engine = engine;
+    this.clock = clock;
+    this.timers = new Timers(engine.now);
+    this.flows = new FlowTable({ random, limit: 65536 });
+    this.policy = new NatPolicy({
+      network,
+      prefix: 24,
+      gateway,
+      dns,
+      serveDns: true,
+      hostLoopback: options.hostLoopback ?? "closed",
+      outboundAddress: null,
+      resolver: () => null,
+    });
+    this.reassembly = new Reassembly({ clock, counters });
+    this.egress = new Egress({ memory: engine.memory, neighbours, clock, counters, mtu, gateway, mac });
+    this.sockets = new HostSockets(engine, {
+      frame: (link, offset, length) => this.ingress.frame(link, offset, length),
+      linkDown: () => {},
+    });
+    const { egress: output, sockets: datagrams, policy, flows, timers, reassembly } = this;
+    const dhcp = new DhcpServer({
+      address,
+      prefix: 24,
+      gateway,
+      dns: [dns],
+      mtu,
+      domains: ["example.net"],
+      counters,
+      respond: (...answer) => this.udp.respond(...answer),
+    });
+    const parts = { output, datagrams, policy, clock, counters, flows, timers };
+    this.udp = new Udp({ ...parts, dns: options.dns ?? null, dhcp, limits: options.limits ?? {} });
+    this.icmp = new Icmp(parts);
+    const tcp = options.tcp?.(this) ?? { input: () => counters.add("test.tcp") };
+    this.ingress = new Ingress({
+      slab: engine.memory.slab,
+      egress: output,
+      neighbours,
+      reassembly,
+      counters,
+      mac,
+      network,
+      prefix: 24,
+      own: [gateway, dns],
+      protocols: { tcp, udp: this.udp, icmp: this.icmp },
+    });
+    this.link = engine.addLink(-1);
+    output.addLink(this.link, options.uso ?? true);
+    neighbours.seed(this.link, address, Uint8Array.from(SANDBOX_MAC));
+    engine.start(
+      () => {
+        output.beginTurn();
+        this.sockets.dispatch();
+        timers.advance(clock.now());
+        tcp.endOfTurn?.();
+        this.sockets.endOfTurn();
+        engine.memory.control[Control.Deadline] = timers.nextDeadline(clock.now());
+      },
+      () => {},
+    );
+  }
+
+  get wire(): SimulatedLink {
+    return this.engine.link(this.link);
+  }
+
+  /** Sends frames out of the sandbox, and returns what comes back into it. */
+  exchange(...frames: Uint8Array[]): Parsed[] {
+    this.wire.incoming.push(...frames);
+    this.engine.settle();
+    return this.received();
+  }
+
+  /** What came into the sandbox since the last call. */
+  received(): Parsed[] {
+    return this.wire.take().map(parse);
+  }
+
+  /** Lets time pass, with a turn at each deadline. */
+  pass(milliseconds: number): void {
+    const end = this.engine.now + milliseconds;
+    for (;;) {
+      const next = this.timers.nextDeadline(this.engine.now);
+      if (next < 0 || this.engine.now + next > end) break;
+      this.engine.advance(next);
+      this.engine.settle();
+    }
+    this.engine.advance(end - this.engine.now);
+    this.engine.settle();
+  }
+}
