@@ -31,7 +31,8 @@ export async function runIperf(bed: Bed, inside: Shell, options: IperfOptions): 
     await server.says("Server listening", 5000);
     const limit = options.seconds + options.warmUp + GRACE_SECONDS;
     const script = [
-      `timeout -k 1 ${limit} iperf3 -c ${SERVER} -p ${port} -J -P ${options.flows} -t ${options.seconds}`,
+      // Ends with the shell, however that ends.
+      `setpriv --pdeathsig TERM timeout --foreground -k 1 ${limit} iperf3 -c ${SERVER} -p ${port} -J -P ${options.flows} -t ${options.seconds}`,
       options.warmUp > 0 ? `-O ${options.warmUp}` : "",
       options.direction === "in" ? "-R" : "",
     ].join(" ");

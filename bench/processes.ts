@@ -22,7 +22,8 @@ export class Running {
     const [file, ...args] = argv;
     if (file === undefined) throw new Error("nothing to start");
     this.name = name;
-    this.child = spawn(file, args, { stdio: "pipe" });
+    // A process group of its own, so that what it leaves running can be ended with it.
+    this.child = spawn(file, args, { stdio: "pipe", detached: true });
     this.child.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
@@ -70,18 +71,20 @@ export class Running {
     throw this.failure(result === false ? "ended before it was ready" : `was not ready after ${ms} ms`);
   }
 
-  /** SIGTERM, and SIGKILL for what does not listen. Settles when the process is gone. */
+  /** SIGTERM; then SIGKILL for what does not listen, and for what it left in its process group. Settles when the process is gone. */
   async stop(): Promise<void> {
-    if (this.#ended || this.child.pid === undefined) return;
-    this.child.stdin.end();
-    this.child.kill("SIGTERM");
-    if (
-      (await within(
-        TERM_GRACE_MS,
-        this.exited.then(() => true),
-      )) === undefined
-    )
-      this.child.kill("SIGKILL");
+    const { pid } = this.child;
+    if (pid === undefined) return;
+    if (!this.#ended) {
+      this.child.stdin.end();
+      this.child.kill("SIGTERM");
+      await within(TERM_GRACE_MS, this.exited);
+    }
+    try {
+      process.kill(-pid, "SIGKILL");
+    } catch {
+      // The whole group has ended, as it should.
+    }
     await this.exited;
   }
 }
