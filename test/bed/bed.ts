@@ -75,8 +75,11 @@ export class Bed {
     this.#pids = pids;
   }
 
-  /** A new bed, which goes when the test ends. */
-  static async create(t: ExecutionContext): Promise<Bed> {
+  /**
+   * A new bed, which goes when the test ends.
+   * @param host `ping`: whether net.ipv4.ping_group_range of the host has the caller's group
+   */
+  static async create(t: ExecutionContext, host: { ping: boolean } = { ping: true }): Promise<Bed> {
     if (process.getuid?.() === 0) {
       throw new Error(
         "the integration tests show what an ordinary user can do: run them as one (.ci/run does that for root)",
@@ -92,10 +95,14 @@ export class Bed {
       "--fork",
       "--kill-child",
     ];
-    const owner = spawn("unshare", [...namespaces, "bash", `${ROOT}/test/bed/holder.sh`, ROOT], {
-      stdio: ["pipe", "pipe", "pipe"],
-      env: environment(),
-    });
+    const owner = spawn(
+      "unshare",
+      [...namespaces, "bash", `${ROOT}/test/bed/holder.sh`, ROOT, host.ping ? "ping" : "no-ping"],
+      {
+        stdio: ["pipe", "pipe", "pipe"],
+        env: environment(),
+      },
+    );
     owner.stdin.on("error", () => {});
     const greeting = await until(owner, /ready\n/);
     const pid = (name: string) => Number(greeting.match(new RegExp(`^${name} (\\d+)$`, "m"))?.[1]);

@@ -1,9 +1,10 @@
 # The bed's owner: process 1 of its process namespace, with every capability over the bed's own namespaces and none
 # outside. It builds the bed, says `ready`, and then carries out the scripts that the test sends. When its standard input
 # ends (the test has closed the bed, or was killed), it ends, and the kernel takes all of the bed down with it.
-# Arguments: the checkout, which stays visible even when it lies below /tmp.
+# Arguments: the checkout, which stays visible even when it lies below /tmp; `ping` if the host allows ping sockets.
 set -eu
 checkout=$1
+ping=${2-}
 
 # Process ids as the test sees them: until the next mount, /proc is the one of the outer process namespace.
 read -r owner _ </proc/self/stat
@@ -41,8 +42,10 @@ ip link add eth0 type veth peer name eth0 netns "$internet"
 ip address add 198.51.100.2/24 dev eth0
 ip link set eth0 up
 ip route add default via 198.51.100.1
-gid=$(id -g)
-echo "$gid $gid" >/proc/sys/net/ipv4/ping_group_range
+if [[ $ping == ping ]]; then
+  gid=$(id -g)
+  echo "$gid $gid" >/proc/sys/net/ipv4/ping_group_range
+fi
 echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 
 # The internet's side.
