@@ -3,7 +3,9 @@ import { checkHost, type Finding } from "../sandbox/host-checks.js";
 
 /** Returns 0 if `run` can work here, else 1. */
 export async function doctor(write: (text: string) => void = (text) => process.stdout.write(text)): Promise<number> {
-  const findings = [...(await checkHost()), await checkNative()];
+  const native = await checkNative();
+  // The checks of the host try to make a sandbox, and that takes the native part.
+  const findings = native.ok ? [native, ...(await checkHost())] : [native];
   for (const finding of findings) write(describe(finding));
   const fatal = findings.filter(({ ok, severity }) => !ok && severity === "fatal").length;
   write(
@@ -22,7 +24,8 @@ export function describe({ ok, severity, what, fix }: Finding): string {
 
 async function checkNative(): Promise<Finding> {
   try {
-    await import("../native/binding.js");
+    const { native } = await import("../native/binding.js");
+    native();
     return { ok: true, severity: "fatal", what: "the native engine can be loaded", fix: null };
   } catch (error) {
     const what = error instanceof Error ? error.message.split("\n", 1)[0] : String(error);

@@ -10,7 +10,6 @@ import { hostname as hostName } from "node:os";
 import type { Network } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { hostResolverSettings, hosts, resolvConf } from "../sandbox/files.js";
-import { launch } from "../sandbox/launch.js";
 import type { ExitStatus, InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
 import { type LogOptions, openLog, tell } from "./log.js";
@@ -62,12 +61,13 @@ export async function run(command: readonly string[], wishes: RunWishes): Promis
 }
 
 /** Makes the namespace for a command, with the files and names that belong to these settings. */
-export function launchCommand(
+export async function launchCommand(
   command: readonly string[],
   settings: NetworkSettings,
   options: { readonly root?: boolean | undefined; readonly env?: NodeJS.ProcessEnv | undefined },
   inside: InsideNetwork,
 ): Promise<Sandbox> {
+  const { launch } = await import("../sandbox/launch.js");
   const nameserver = formatAddress(settings.cidr.dns);
   return launch({
     network: inside,

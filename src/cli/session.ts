@@ -3,10 +3,11 @@
  *
  * Theory of operation. The published ports are bound and the namespace is made at the same time, since each takes a while;
  * if either fails the other is undone, and nothing has started. At the end what the sandbox sent is given time to leave
- * (`drain`), then the network ends, then the namespace with everything in it.
+ * (`drain`), then the network ends, then the namespace with everything in it. The network's code is loaded while the
+ * namespace is being made.
  */
 import { hostname as hostName } from "node:os";
-import { Network } from "../network/network.js";
+import type { Network, NetworkConfig } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { SILENT_LOG } from "../policy/config.js";
 import type { InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
@@ -44,8 +45,9 @@ export async function openSession(
   log: Log = SILENT_LOG,
 ): Promise<Session> {
   const { cidr } = settings;
-  const [network, sandbox] = await Promise.allSettled([
-    Network.open({
+  const [sandbox, network] = await Promise.allSettled([
+    openSandbox(insideNetwork(settings)),
+    openNetwork({
       cidr,
       mtu: settings.mtu,
       gateway: cidr.gateway,
@@ -59,7 +61,6 @@ export async function openSession(
       hostname: settings.hostname ?? hostName(),
       log,
     }),
-    openSandbox(insideNetwork(settings)),
   ]);
   if (network.status === "rejected") {
     if (sandbox.status === "fulfilled") await sandbox.value.release();
@@ -70,6 +71,11 @@ export async function openSession(
     throw sandbox.reason;
   }
   return joined(network.value, sandbox.value, log);
+}
+
+async function openNetwork(config: NetworkConfig): Promise<Network> {
+  const { Network } = await import("../network/network.js");
+  return Network.open(config);
 }
 
 function joined(network: Network, sandbox: Sandbox, log: Log): Session {

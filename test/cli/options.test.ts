@@ -1,0 +1,215 @@
+import test from "ava";
+import fc from "fast-check";
+import { networkSettings, parsePublish, parseTarget } from "../../src/cli/options.js";
+import { NetnsError } from "../../src/errors.js";
+import { formatAddress, formatEndpoint } from "../../src/wire/address.js";
+
+/** Each spec as `host:port->port/protocol`. */
+function published(text: string): string[] {
+  return parsePublish(text).map(
+    ({ host, hostPort, insidePort, protocol }) =>
+      `${host === null ? "*" : formatAddress(host)}:${hostPort}->${insidePort}/${protocol}`,
+  );
+}
+
+for (const [text, expected] of [
+  ["6000:8080", ["*:6000->8080/tcp"]],
+  ["6000:8080/tcp", ["*:6000->8080/tcp"]],
+  ["53:5353/udp", ["*:53->5353/udp"]],
+  ["0:8080", ["*:0->8080/tcp"]],
+  ["127.0.0.1:6000:8080", ["127.0.0.1:6000->8080/tcp"]],
+  ["0.0.0.0:6000:8080", ["*:6000->8080/tcp"]],
+  ["[::1]:6000:8080/udp", ["::1:6000->8080/udp"]],
+  ["[::]:6000:8080", [":::6000->8080/tcp"]],
+  ["65535:65535", ["*:65535->65535/tcp"]],
+  ["8000-8002:9000-9002/udp", ["*:8000->9000/udp", "*:8001->9001/udp", "*:8002->9002/udp"]],
+] as const) {
+  test(`--publish ${text}`, (t) => {
+    t.deepEqual(published(text), [...expected]);
+  });
+}
+
+const WISHES = {
+  publish: (text: string) => ({ publish: [text] }),
+  cidr: (cidr: string) => ({ cidr }),
+  mtu: (mtu: string) => ({ mtu }),
+  ifname: (ifname: string) => ({ ifname }),
+  mac: (mac: string) => ({ mac }),
+  dns: (dns: string) => ({ dns: [dns] }),
+  hostname: (hostname: string) => ({ hostname }),
+  "allow-host-loopback": (allowHostLoopback: string) => ({ allowHostLoopback }),
+  "outbound-addr": (outboundAddr: string) => ({ outboundAddr }),
+  congestion: (congestion: string) => ({ congestion }),
+};
+
+const INTERFACES = () => ({
+  lo: [interfaceAddress("127.0.0.1", "IPv4")],
+  eth0: [interfaceAddress("2001:db8::9", "IPv6"), interfaceAddress("192.0.2.9", "IPv4")],
+  wg0: [interfaceAddress("2001:db8::a", "IPv6")],
+});
+
+function interfaceAddress(address: string, family: "IPv4" | "IPv6") {
+  const common = { address, netmask: "", mac: "00:00:00:00:00:00", internal: false, cidr: null };
+  return family === "IPv4" ? { ...common, family } : { ...common, family, scopeid: 0 };
+}
+
+for (const [option, text, reason] of [
+  ["publish", "", /not of this form/],
+  ["publish", "8080", /not of this form/],
+  ["publish", "a:b", /host port a is not/],
+  ["publish", ":8080", /host port is missing/],
+  ["publish", "6000:", /port inside is missing/],
+  ["publish", "6000:0", /port inside 0 is not 1 to 65535/],
+  ["publish", "65536:80", /host port 65536 is not 0 to 65535/],
+  ["publish", "6000:8080/sctp", /tcp or udp, not sctp/],
+  ["publish", "6000:8080/", /tcp or udp, not nothing/],
+  ["publish", "localhost:6000:8080", /localhost is not an IP address/],
+  ["publish", "300.0.0.1:6000:8080", /300.0.0.1 is not an IP address/],
+  ["publish", "::1:6000:8080", /not of this form/],
+  ["publish", "[::1:6000:8080", /not of this form/],
+  ["publish", "8000-8010:8000-8009", /not of the same length/],
+  ["publish", "8010-8000:8010-8000", /host port 8010-8000 is not/],
+  ["publish", "0-3:8000-8003", /cannot begin at port 0/],
+  ["publish", "-1:80", /host port -1 is not/],
+  ["publish", "80:80:80:80", /not of this form/],
+  ["publish", " 80:80", /host port {2}80 is not/],
+  ["cidr", "10.0.2.0", /not ADDRESS\/PREFIX/],
+  ["cidr", "10.0.2.0/26", /prefix 26 is out of range/],
+  ["cidr", "10.0.0.0/7", /prefix 7 is out of range/],
+  ["cidr", "10.0.2.5/24", /first address, which is 10.0.2.0/],
+  ["cidr", "127.0.0.0/8", /no host can have/],
+  ["cidr", "224.0.0.0/24", /no host can have/],
+  ["cidr", "fd00::/24", /IPv6/],
+  ["cidr", "ten/24", /ten is not an IP address/],
+  ["cidr", "10.0.2.0/24/1", /not ADDRESS\/PREFIX/],
+  ["mtu", "575", /576 to 65521/],
+  ["mtu", "65522", /576 to 65521/],
+  ["mtu", "1500.5", /576 to 65521/],
+  ["mtu", "0x600", /576 to 65521/],
+  ["mtu", "", /576 to 65521/],
+  ["ifname", "", /1 to 15/],
+  ["ifname", "sixteen-letters-", /1 to 15/],
+  ["ifname", "a b", /1 to 15/],
+  ["ifname", "a/b", /1 to 15/],
+  ["ifname", "tap%d", /1 to 15/],
+  ["ifname", "..", /1 to 15/],
+  ["ifname", "lo", /loopback/],
+  ["mac", "52:54:00:12:34", /not six bytes/],
+  ["mac", "53:54:00:12:34:56", /multicast/],
+  ["mac", "00:00:00:00:00:00", /zero/],
+  ["mac", "52-54-00-12-34-56", /not six bytes/],
+  ["dns", "resolver.example", /resolver's IP address/],
+  ["dns", "192.0.2.53:0", /resolver's IP address/],
+  ["dns", "192.0.2.53:65536", /resolver's IP address/],
+  ["hostname", "-a", /letters, digits/],
+  ["hostname", "a_b", /letters, digits/],
+  ["hostname", "a..b", /letters, digits/],
+  ["hostname", "a".repeat(65), /at most 64/],
+  ["allow-host-loopback", "", /nothing is not a port/],
+  ["allow-host-loopback", "80,", /nothing is not a port/],
+  ["allow-host-loopback", "0", /0 is not a port/],
+  ["allow-host-loopback", "http", /http is not a port/],
+  ["outbound-addr", "198.51.100.1", /does not have that address; expected one of 127.0.0.1/],
+  ["outbound-addr", "eth9", /neither an IP address nor an interface .*lo, eth0, wg0/],
+  ["congestion", "Cubic!", /name of a congestion control/],
+] as const) {
+  test(`--${option} "${text}" is refused in one line`, (t) => {
+    const error = t.throws(() => networkSettings(WISHES[option](text), INTERFACES), { instanceOf: NetnsError });
+    t.is(error.exitCode, 2);
+    t.regex(error.message, reason);
+    t.notRegex(error.message, /\n/);
+    t.true(error.message.startsWith(`--${option}`));
+  });
+}
+
+test("a host port published twice is refused, the same number for tcp and udp is not", (t) => {
+  t.throws(() => networkSettings({ publish: ["80:80", "80:81"] }), { message: /80\/tcp is published twice/ });
+  t.throws(() => networkSettings({ publish: ["80-90:80-90", "0.0.0.0:85:1"] }), {
+    message: /85\/tcp is published twice/,
+  });
+  t.is(networkSettings({ publish: ["80:80", "80:80/udp", "127.0.0.1:80:80", "0:80", "0:80"] }).publish.length, 5);
+});
+
+test("without any wish: what slirp4netns has", (t) => {
+  const settings = networkSettings({});
+  t.is(formatAddress(settings.cidr.network), "10.0.2.0");
+  t.is(settings.cidr.prefix, 24);
+  t.is(formatAddress(settings.cidr.gateway), "10.0.2.2");
+  t.is(formatAddress(settings.cidr.dns), "10.0.2.3");
+  t.is(formatAddress(settings.cidr.sandbox), "10.0.2.100");
+  t.is(settings.mtu, 1500);
+  t.is(settings.ifname, "tap0");
+  t.is(settings.hostLoopback, "closed");
+  t.true(settings.serveDns);
+  t.is(settings.upstreams, null);
+  t.deepEqual(settings.publish, []);
+});
+
+test("another subnet moves all addresses", (t) => {
+  const { cidr } = networkSettings({ cidr: "192.168.7.128/25" });
+  t.deepEqual(
+    [cidr.gateway, cidr.dns, cidr.sandbox].map((a) => formatAddress(a)),
+    ["192.168.7.130", "192.168.7.131", "192.168.7.228"],
+  );
+});
+
+test("the host's loopback: all, some, none", (t) => {
+  t.is(networkSettings({ allowHostLoopback: true }).hostLoopback, "open");
+  t.is(networkSettings({ allowHostLoopback: "all" }).hostLoopback, "open");
+  t.is(networkSettings({ allowHostLoopback: false }).hostLoopback, "closed");
+  t.deepEqual(networkSettings({ allowHostLoopback: "5432,8000-8010" }).hostLoopback, [
+    { from: 5432, to: 5432 },
+    { from: 8000, to: 8010 },
+  ]);
+});
+
+test("resolvers, with and without a port", (t) => {
+  const { upstreams } = networkSettings({
+    dns: ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353"],
+  });
+  t.deepEqual(
+    upstreams?.map((each) => formatEndpoint(each)),
+    ["192.0.2.53:53", "192.0.2.53:5353", "[2001:db8::53]:53", "[2001:db8::53]:5353"],
+  );
+  t.false(networkSettings({ dns: false }).serveDns);
+});
+
+test("the outbound address: an address of the host, or an interface's, IPv4 first", (t) => {
+  const outbound = (outboundAddr: string) => {
+    const { outboundAddress } = networkSettings({ outboundAddr }, INTERFACES);
+    return outboundAddress === null ? null : formatAddress(outboundAddress);
+  };
+  t.is(outbound("192.0.2.9"), "192.0.2.9");
+  t.is(outbound("eth0"), "192.0.2.9");
+  t.is(outbound("wg0"), "2001:db8::a");
+  t.is(outbound("2001:0db8:0::9"), "2001:db8::9");
+});
+
+test("congestion control: ours, a named one, the host's", (t) => {
+  t.deepEqual(networkSettings({}).congestion, ["cubic", "reno"]);
+  t.deepEqual(networkSettings({ congestion: "bbr" }).congestion, ["bbr"]);
+  t.deepEqual(networkSettings({ congestion: "host" }).congestion, []);
+});
+
+test("attach: a process or a path", (t) => {
+  t.deepEqual(parseTarget("1234"), { pid: 1234 });
+  t.deepEqual(parseTarget("/run/netns/x"), { path: "/run/netns/x" });
+  t.throws(() => parseTarget("x"), { instanceOf: NetnsError, message: /process id, or the path/ });
+  t.throws(() => parseTarget("0"), { instanceOf: NetnsError, message: /not a process id/ });
+  t.throws(() => parseTarget("99999999999"), { instanceOf: NetnsError, message: /not a process id/ });
+});
+
+test("any text: an answer or a NetnsError, never anything else", (t) => {
+  const characters = fc.string({ unit: fc.constantFrom(..."0123456789abcdef:.-/[]%tcpudl ,\n"), maxLength: 40 });
+  fc.assert(
+    fc.property(fc.oneof(characters, fc.string()), fc.constantFrom(...Object.values(WISHES)), (text, wish) => {
+      try {
+        networkSettings(wish(text), INTERFACES);
+      } catch (error) {
+        if (!(error instanceof NetnsError)) throw error;
+      }
+    }),
+    { numRuns: 3000 },
+  );
+  t.pass();
+});
