@@ -1,6 +1,6 @@
 import { firstLine } from "../processes.js";
 import { Shell } from "../shell.js";
-import { awaitRoute, setDefaultRouteCongestion, type Tool } from "./tool.js";
+import { awaitRoute, BOUND_SHELL, setDefaultRouteCongestion, type Tool } from "./tool.js";
 
 /** No port forwarding, which pasta does by default and the others do not: it would look for new ports once a second. */
 const NO_PORTS = ["-t", "none", "-u", "none", "-T", "none", "-U", "none"];
@@ -19,7 +19,7 @@ export const pasta: Tool = {
 
   async start(bed, { mtu, congestion }) {
     const options = ["-4", "--config-net", "--mtu", `${mtu}`, ...NO_PORTS];
-    const running = bed.start("pasta", ["pasta", ...options, "--", "sh"]);
+    const running = bed.start("pasta", ["pasta", ...options, "--", ...BOUND_SHELL]);
     const sandbox = { shell: new Shell(running), pids: [running.pid], close: () => bed.stop(running) };
     try {
       await awaitRoute(sandbox.shell, mtu);

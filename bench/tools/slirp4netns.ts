@@ -1,6 +1,6 @@
 import { firstLine } from "../processes.js";
 import { Shell } from "../shell.js";
-import { awaitRoute, setDefaultRouteCongestion, type Tool } from "./tool.js";
+import { awaitRoute, BOUND_SHELL, setDefaultRouteCongestion, type Tool } from "./tool.js";
 
 export const slirp4netns: Tool = {
   name: "slirp4netns",
@@ -13,7 +13,13 @@ export const slirp4netns: Tool = {
   },
 
   async start(bed, { mtu, congestion }) {
-    const inside = bed.start("the namespace of slirp4netns", ["unshare", "--user", "--map-root-user", "--net", "sh"]);
+    const inside = bed.start("the namespace of slirp4netns", [
+      "unshare",
+      "--user",
+      "--map-root-user",
+      "--net",
+      ...BOUND_SHELL,
+    ]);
     const shell = new Shell(inside);
     const ended = () => bed.stop(inside);
     try {

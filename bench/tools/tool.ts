@@ -27,6 +27,9 @@ export interface Tool {
   start(bed: Bed, setup: Setup): Promise<Sandbox>;
 }
 
+/** A shell that ends with its parent, however that ends: a new user namespace makes a process forget what Bed.start said. */
+export const BOUND_SHELL: readonly string[] = ["setpriv", "--pdeathsig", "KILL", "--", "sh"];
+
 const READY_MS = 5000;
 
 /** Waits until the sandbox has a route, and checks that it has the MTU that all tools are compared at. */
