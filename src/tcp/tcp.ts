@@ -56,7 +56,7 @@ export interface InboundConnection extends InboundListener {
 }
 
 /** Flows whose end-of-turn work is done in one turn; more wait for the next (each may need three commands). */
-const FLUSHES_PER_TURN = 4096;
+const FLUSHES_PER_TURN = 2048;
 
 export class Tcp implements TcpContext {
   readonly output: Output;
