@@ -76,7 +76,7 @@ export function sameQuestion(a: Question, b: Question): boolean {
 
 /** An answer that says no more than `code`, with the query's question if it could be read. */
 export function errorAnswer(query: Uint8Array, question: Question | null, code: number): Uint8Array {
-  const answer = query.slice(0, question === null ? DNS_HEADER : question.end);
+  const answer = new Uint8Array(query.subarray(0, question === null ? DNS_HEADER : question.end));
   // QR; opcode and RD as asked; RA.
   answer[2] = 0x80 | (query[2] & 0x79);
   answer[3] = 0x80 | code;

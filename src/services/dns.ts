@@ -127,7 +127,7 @@ export class DnsForwarder {
     }
     if (ownNames.has(question)) {
       counters.add("dns.own");
-      this.#answerOwn(query.slice(), question, respond);
+      this.#answerOwn(new Uint8Array(query), question, respond);
       return;
     }
     if (this.#exchanges.size >= MAX_IN_FLIGHT) {
@@ -136,7 +136,8 @@ export class DnsForwarder {
       return;
     }
     counters.add("dns.forwarded");
-    const exchange = new Exchange(query.slice(), question, this.#options.resolvers(), {
+    // Not slice(), which a Buffer does not copy with.
+    const exchange = new Exchange(new Uint8Array(query), question, this.#options.resolvers(), {
       open: this.#open,
       schedule: this.#schedule,
       random: this.#options.random,
