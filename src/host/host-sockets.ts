@@ -61,6 +61,7 @@ export class HostSockets implements Streams, Datagrams {
   readonly #sentTurn: Int32Array;
   #turn = 0;
   #inTurn = false;
+  #begun = false;
   readonly #waiting: number[] = [];
 
   constructor(engine: Engine, frames: FrameHandler) {
@@ -86,11 +87,18 @@ export class HostSockets implements Streams, Datagrams {
     this.#sentTurn = new Int32Array(maxSockets);
   }
 
-  /** Hands every event of this turn to its owner. Call it first in each turn. */
-  dispatch(): void {
+  /** Begins a turn. To be called before anything else is asked for in it; dispatch() does so if nobody did. */
+  beginTurn(): void {
     this.#turn = (this.#turn + 1) | 0;
     this.#inTurn = true;
+    this.#begun = true;
     if (this.#waiting.length > 0) this.#writeWaiting();
+  }
+
+  /** Hands every event of this turn to its owner. */
+  dispatch(): void {
+    if (!this.#begun) this.beginTurn();
+    this.#begun = false;
     const events = this.#events;
     const count = this.#control[Control.EventCount];
     for (let record = 0; record < count; record++) {

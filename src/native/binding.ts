@@ -1,31 +1,58 @@
 /**
- * The one place that loads the addon, and that knows where the native part lies: native/build/Release, made by node-gyp.
+ * The one place that loads the addon, and that knows where the native part lies: native/build/Release, made by node-gyp, or
+ * the folder that NETNS_ROOTLESS_NATIVE names (a build with sanitizers, for tests).
  */
 import { createRequire } from "node:module";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { NetnsError } from "../errors.js";
 import type { ChannelBinding } from "./channel.js";
+import type { Engine } from "./engine.js";
+
+export interface EngineOptions {
+  /** Slots of the slab, 64 to 30,000. Memory is used only for those that were ever filled, 68 KiB each. Default: 1,024. */
+  readonly slots?: number;
+  /** The largest number of sockets at once, at most 32,768. Default: as many as this process may have descriptors. */
+  readonly maxSockets?: number;
+  /** How long the loop polls at most before it sleeps when there was something to do, 0 to 1,000 µs. Default: 40. */
+  readonly spinMicroseconds?: number;
+  /** False: do not use SO_PEEK_OFF, as on kernels that lack it for TCP. Default: true, where the kernel has it. */
+  readonly peekOffset?: boolean;
+}
 
 /** All that the addon exports. */
-export type Addon = ChannelBinding;
+export interface Addon extends ChannelBinding {
+  readonly Engine: new (options: Required<EngineOptions>) => Engine;
+}
 
-const folder = new URL("../../../native/build/Release/", import.meta.url);
+const folder =
+  process.env.NETNS_ROOTLESS_NATIVE ?? fileURLToPath(new URL("../../../native/build/Release/", import.meta.url));
 let loaded: Addon | null = null;
 
 /** The addon, loaded at the first call. Throws a NetnsError (NATIVE) that says what to do when that fails. */
 export function native(): Addon {
   if (loaded) return loaded;
-  const file = fileURLToPath(new URL("engine.node", folder));
+  const file = path.resolve(folder, "engine.node");
   try {
     loaded = createRequire(import.meta.url)(file) as Addon; // the addon's own exports, declared beside it
     return loaded;
   } catch (cause) {
-    const text = `cannot load ${file}: build it with npm ci, or install the package again`;
+    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    const text = `cannot load the native part (${reason}): build it with \`npm ci\` in a checkout, or install the package again`;
     throw new NetnsError("NATIVE", text, { cause });
   }
 }
 
+/**
+ * A new engine; it does nothing until it is started. Raises this process's soft limit of descriptors to the hard one.
+ * Throws a NetnsError (NATIVE), or a RangeError for an option out of its range.
+ */
+export function createEngine(options: EngineOptions = {}): Engine {
+  const { slots = 1024, maxSockets = 0, spinMicroseconds = 40, peekOffset = true } = options;
+  return new (native().Engine)({ slots, maxSockets, spinMicroseconds, peekOffset });
+}
+
 /** The launcher's executable. */
 export function launcherPath(): string {
-  return fileURLToPath(new URL("launcher", folder));
+  return path.resolve(folder, "launcher");
 }

@@ -1,0 +1,358 @@
+// The addon: class Engine of src/native/engine.ts, and the channel of the launcher. Arguments are checked here; no state
+// outside of objects, so that every worker thread can have its own.
+#include <node_api.h>
+
+#include <errno.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "channel.h"
+#include "engine.h"
+
+namespace netns {
+
+namespace {
+
+napi_value throwType(napi_env env, const char* message) {
+  napi_throw_type_error(env, nullptr, message);
+  return nullptr;
+}
+
+napi_value number(napi_env env, int32_t value) {
+  napi_value result;
+  napi_create_int32(env, value, &result);
+  return result;
+}
+
+constexpr int32_t kMostSockets = 32768;
+
+struct Call {
+  Engine* engine;
+  napi_value self;
+  napi_value arguments[3];
+};
+
+// Unwraps the receiver. Null, with an exception pending, when it is not a usable engine.
+bool readCall(napi_env env, napi_callback_info info, Call* call) {
+  size_t count = 3;
+  void* wrapped = nullptr;
+  napi_get_cb_info(env, info, &count, call->arguments, &call->self, nullptr);
+  if (napi_unwrap(env, call->self, &wrapped) != napi_ok) {
+    throwType(env, "not an engine");
+    return false;
+  }
+  call->engine = static_cast<Engine*>(wrapped);
+  if (call->engine->stopped()) {
+    napi_throw_error(env, nullptr, "the engine was stopped");
+    return false;
+  }
+  return true;
+}
+
+bool isNone(napi_env env, napi_value value) {
+  napi_valuetype type;
+  napi_typeof(env, value, &type);
+  return type == napi_null || type == napi_undefined;
+}
+
+bool readInteger(napi_env env, napi_value value, int32_t* out) {
+  double number;
+  if (napi_get_value_double(env, value, &number) != napi_ok || number != static_cast<double>(static_cast<int32_t>(number))) {
+    throwType(env, "expected an integer of 32 bits");
+    return false;
+  }
+  *out = static_cast<int32_t>(number);
+  return true;
+}
+
+// The bytes of an endpoint, in place.
+Endpoint* endpointBytes(napi_env env, napi_value value) {
+  bool typed = false;
+  napi_is_typedarray(env, value, &typed);
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  void* bytes = nullptr;
+  if (typed) napi_get_typedarray_info(env, value, &type, &length, &bytes, nullptr, nullptr);
+  if (!typed || type != napi_uint8_array || length < sizeof(Endpoint) || bytes == nullptr) {
+    throwType(env, "expected an endpoint: a Uint8Array of 24 bytes");
+    return nullptr;
+  }
+  return static_cast<Endpoint*>(bytes);
+}
+
+bool readEndpoint(napi_env env, napi_value value, Endpoint* out) {
+  const Endpoint* bytes = endpointBytes(env, value);
+  if (bytes == nullptr) return false;
+  *out = *bytes;
+  return true;
+}
+
+// `*given` points to `out`, or to nothing for null.
+bool readOptionalEndpoint(napi_env env, napi_value value, Endpoint* out, const Endpoint** given) {
+  *given = nullptr;
+  if (isNone(env, value)) return true;
+  if (!readEndpoint(env, value, out)) return false;
+  *given = out;
+  return true;
+}
+
+bool readFamily(napi_env env, napi_value value, int32_t* out) {
+  if (!readInteger(env, value, out)) return false;
+  if (*out == 4 || *out == 6) return true;
+  throwType(env, "the family must be 4 or 6");
+  return false;
+}
+
+napi_value addLink(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t fd;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &fd)) return nullptr;
+  const int32_t link = call.engine->addLink(fd);
+  if (link >= 0) return number(env, link);
+  char text[96];
+  snprintf(text, sizeof(text), "descriptor %d cannot become a link: %s", fd, strerror(-link));
+  napi_throw_error(env, nullptr, text);
+  return nullptr;
+}
+
+napi_value removeLink(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t link;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &link)) return nullptr;
+  if (!call.engine->removeLink(link)) napi_throw_range_error(env, nullptr, "no such link");
+  return nullptr;
+}
+
+napi_value connectTo(napi_env env, napi_callback_info info) {
+  Call call;
+  Endpoint remote;
+  Endpoint local;
+  const Endpoint* from;
+  if (!readCall(env, info, &call) || !readEndpoint(env, call.arguments[0], &remote) ||
+      !readOptionalEndpoint(env, call.arguments[1], &local, &from)) {
+    return nullptr;
+  }
+  return number(env, call.engine->connectTo(remote, from));
+}
+
+napi_value connectWith(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t fd;
+  Endpoint remote;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &fd) ||
+      !readEndpoint(env, call.arguments[1], &remote)) {
+    return nullptr;
+  }
+  return number(env, call.engine->connectWith(fd, remote));
+}
+
+napi_value listenOn(napi_env env, napi_callback_info info) {
+  Call call;
+  Endpoint local;
+  int32_t backlog;
+  if (!readCall(env, info, &call) || !readEndpoint(env, call.arguments[0], &local) ||
+      !readInteger(env, call.arguments[1], &backlog)) {
+    return nullptr;
+  }
+  return number(env, call.engine->listenOn(local, backlog));
+}
+
+napi_value openDatagram(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t family;
+  Endpoint local;
+  const Endpoint* at;
+  if (!readCall(env, info, &call) || !readFamily(env, call.arguments[0], &family) ||
+      !readOptionalEndpoint(env, call.arguments[1], &local, &at)) {
+    return nullptr;
+  }
+  return number(env, call.engine->openDatagram(family, at));
+}
+
+napi_value openDatagramWith(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t fd;
+  Endpoint remote;
+  const Endpoint* to;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &fd) ||
+      !readOptionalEndpoint(env, call.arguments[1], &remote, &to)) {
+    return nullptr;
+  }
+  return number(env, call.engine->openDatagramWith(fd, to));
+}
+
+napi_value openPing(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t family;
+  Endpoint local;
+  const Endpoint* at;
+  if (!readCall(env, info, &call) || !readFamily(env, call.arguments[0], &family) ||
+      !readOptionalEndpoint(env, call.arguments[1], &local, &at)) {
+    return nullptr;
+  }
+  return number(env, call.engine->openPing(family, at));
+}
+
+napi_value localEndpoint(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t socket;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &socket)) return nullptr;
+  Endpoint* out = endpointBytes(env, call.arguments[1]);
+  if (out == nullptr) return nullptr;
+  return number(env, call.engine->localEndpoint(socket, out));
+}
+
+napi_value spliceTwo(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t first;
+  int32_t second;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &first) ||
+      !readInteger(env, call.arguments[1], &second)) {
+    return nullptr;
+  }
+  const char* wrong = call.engine->splicePair(first, second);
+  if (wrong != nullptr) napi_throw_range_error(env, nullptr, wrong);
+  return nullptr;
+}
+
+napi_value start(napi_env env, napi_callback_info info) {
+  Call call;
+  if (!readCall(env, info, &call)) return nullptr;
+  for (int i = 0; i < 2; i++) {
+    napi_valuetype type;
+    napi_typeof(env, call.arguments[i], &type);
+    if (type != napi_function) return throwType(env, "start wants two functions: process and failed");
+  }
+  if (call.engine->running()) {
+    napi_throw_error(env, nullptr, "the engine runs already");
+  } else if (call.engine->start(call.self, call.arguments[0], call.arguments[1]) != napi_ok) {
+    napi_throw_error(env, nullptr, "the engine could not join the event loop");
+  }
+  return nullptr;
+}
+
+napi_value wake(napi_env env, napi_callback_info info) {
+  Call call;
+  if (readCall(env, info, &call)) call.engine->wake();
+  return nullptr;
+}
+
+// May be called more than once.
+napi_value stop(napi_env env, napi_callback_info info) {
+  napi_value self;
+  void* wrapped = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, &self, nullptr);
+  if (napi_unwrap(env, self, &wrapped) != napi_ok) return throwType(env, "not an engine");
+  static_cast<Engine*>(wrapped)->stop();
+  return nullptr;
+}
+
+napi_value counters(napi_env env, napi_callback_info info) {
+  napi_value self;
+  void* wrapped = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, &self, nullptr);
+  if (napi_unwrap(env, self, &wrapped) != napi_ok) return throwType(env, "not an engine");
+  return static_cast<Engine*>(wrapped)->counters(env);
+}
+
+bool readOption(napi_env env, napi_value options, const char* name, int32_t least, int32_t most, int32_t* out) {
+  napi_value value;
+  if (napi_get_named_property(env, options, name, &value) != napi_ok || !readInteger(env, value, out)) return false;
+  if (*out >= least && *out <= most) return true;
+  char text[96];
+  snprintf(text, sizeof(text), "%s must be between %d and %d", name, least, most);
+  napi_throw_range_error(env, nullptr, text);
+  return false;
+}
+
+// As many sockets as there may be descriptors.
+int32_t socketLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max > kMostSockets) return kMostSockets;
+  return static_cast<int32_t>(limit.rlim_max);
+}
+
+// new Engine({slots, maxSockets, spinMicroseconds, peekOffset})
+napi_value construct(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value arguments;
+  napi_value self;
+  napi_value target;
+  napi_get_cb_info(env, info, &count, &arguments, &self, nullptr);
+  napi_get_new_target(env, info, &target);
+  napi_valuetype type;
+  napi_typeof(env, arguments, &type);
+  if (target == nullptr || type != napi_object) return throwType(env, "new Engine wants an object of options");
+  Options options{};
+  napi_value peek;
+  // Offsets into the slab are Int32: 30,000 slots stay below 2^31.
+  if (!readOption(env, arguments, "slots", 64, 30000, &options.slots) ||
+      !readOption(env, arguments, "maxSockets", 0, kMostSockets, &options.max_sockets) ||
+      !readOption(env, arguments, "spinMicroseconds", 0, 1000, &options.spin_microseconds)) {
+    return nullptr;
+  }
+  if (napi_get_named_property(env, arguments, "peekOffset", &peek) != napi_ok ||
+      napi_get_value_bool(env, peek, &options.peek_offset) != napi_ok) {
+    return throwType(env, "peekOffset must be true or false");
+  }
+  if (options.max_sockets == 0) options.max_sockets = socketLimit();
+  auto* engine = new Engine(env, options);
+  if (!engine->open()) {
+    char text[96];
+    snprintf(text, sizeof(text), "the engine could not be made: %s", strerror(errno));
+    engine->release();
+    napi_throw_error(env, nullptr, text);
+    return nullptr;
+  }
+  const auto finalize = [](napi_env, void* engine, void*) { static_cast<Engine*>(engine)->release(); };
+  if (napi_wrap(env, self, engine, finalize, nullptr, nullptr) != napi_ok) {
+    engine->release();
+    return throwType(env, "the engine could not be made");
+  }
+  napi_set_named_property(env, self, "memory", engine->memoryObject(env));
+  napi_set_named_property(env, self, "maxSockets", number(env, options.max_sockets));
+  return self;
+}
+
+napi_value init(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback call;
+  } methods[] = {
+      {"addLink", addLink},
+      {"removeLink", removeLink},
+      {"connect", connectTo},
+      {"connectWith", connectWith},
+      {"listen", listenOn},
+      {"openDatagram", openDatagram},
+      {"openDatagramWith", openDatagramWith},
+      {"openPing", openPing},
+      {"localEndpoint", localEndpoint},
+      {"splice", spliceTwo},
+      {"start", start},
+      {"wake", wake},
+      {"stop", stop},
+      {"counters", counters},
+  };
+  constexpr size_t kMethods = sizeof(methods) / sizeof(methods[0]);
+  napi_property_descriptor descriptors[kMethods] = {};
+  for (size_t i = 0; i < kMethods; i++) {
+    descriptors[i].utf8name = methods[i].name;
+    descriptors[i].method = methods[i].call;
+    descriptors[i].attributes = napi_default_method;
+  }
+  napi_value engine;
+  if (napi_define_class(env, "Engine", NAPI_AUTO_LENGTH, construct, nullptr, kMethods, descriptors, &engine) != napi_ok) {
+    return nullptr;
+  }
+  napi_set_named_property(env, exports, "Engine", engine);
+  return channel_init(env, exports);
+}
+
+}  // namespace
+
+}  // namespace netns
+
+NAPI_MODULE_INIT() { return netns::init(env, exports); }

@@ -1,0 +1,444 @@
+// Turns on Node's loop: when they run, how many in a row, and how the engine begins and ends.
+//
+// Before it sleeps, the loop polls for a short while if this wake-up had something to do: the answer to what was just sent is
+// often on its way, and a sleep costs more than the wait. The while adapts: in vain it is halved, down to nothing but an
+// attempt now and then; when something came it grows again.
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "engine.h"
+
+namespace netns {
+
+namespace {
+
+constexpr int kTurnsInARow = 64;
+constexpr double kTimeInARow = 5;
+constexpr int kSpinSkips = 16;
+constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr int kSlotsForSockets = 8;
+constexpr size_t kDiscardSize = 65536;
+constexpr int kDiscardVectors = 1001;
+
+void* reserve(size_t size) {
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+template <typename T>
+T* table(size_t count) {
+  return static_cast<T*>(calloc(count, sizeof(T)));
+}
+
+size_t aligned(size_t size) { return (size + 63) & ~static_cast<size_t>(63); }
+
+bool hasPeekOffset(int domain) {
+  const int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const int zero = 0;
+  const bool works = setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) == 0;
+  close(fd);
+  return works;
+}
+
+struct Mapping {
+  size_t size;
+};
+
+void unmap(napi_env, void* memory, void* hint) {
+  auto* mapping = static_cast<Mapping*>(hint);
+  munmap(memory, mapping->size);
+  delete mapping;
+}
+
+}  // namespace
+
+Engine::Engine(napi_env env, const Options& options)
+    : env_(env), options_(options), slots_(options.slots), max_sockets_(options.max_sockets) {
+  for (Link& link : links_) link = Link{-1, false, false, false, false, 0};
+  spin_budget_ = options.spin_microseconds;
+  due_at_ = sweep_at_ = timer_at_ = kNever;
+}
+
+bool Engine::open() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  const auto slots = static_cast<size_t>(slots_);
+  const auto sockets = static_cast<size_t>(max_sockets_);
+
+  slab_size_ = slots * kSlotSize + kControlArea;
+  slab_ = static_cast<uint8_t*>(reserve(slab_size_));
+  size_t sizes[] = {
+      kControlWords * sizeof(int32_t),
+      sizeof(double),
+      static_cast<size_t>(kMaxEvents) * kEventStride * sizeof(int32_t),
+      static_cast<size_t>(kMaxEvents) * kAddressStride,
+      static_cast<size_t>(kMaxCommands) * kCommandStride * sizeof(int32_t),
+      static_cast<size_t>(kMaxCommands) * kAddressStride,
+      kSpares * sizeof(int32_t),
+      sockets * sizeof(int32_t),
+  };
+  for (const size_t size : sizes) shared_size_ += aligned(size);
+  shared_ = static_cast<uint8_t*>(reserve(shared_size_));
+  if (slab_ == nullptr || shared_ == nullptr) return false;
+  uint8_t* at = shared_;
+  void* parts[8];
+  for (int i = 0; i < 8; i++) {
+    parts[i] = at;
+    at += aligned(sizes[i]);
+  }
+  control_ = static_cast<int32_t*>(parts[0]);
+  clock_ = static_cast<double*>(parts[1]);
+  events_ = static_cast<int32_t*>(parts[2]);
+  event_addresses_ = static_cast<Endpoint*>(parts[3]);
+  commands_ = static_cast<int32_t*>(parts[4]);
+  command_addresses_ = static_cast<Endpoint*>(parts[5]);
+  spares_ = static_cast<int32_t*>(parts[6]);
+  backlog_ = static_cast<int32_t*>(parts[7]);
+  control_[kDeadline] = -1;
+  clock_[0] = now_ = monotonicMilliseconds();
+
+  ring_mask_ = 1;
+  while (ring_mask_ < sockets) ring_mask_ <<= 1;
+  free_slots_ = table<int32_t>(slots);
+  kept_ = table<uint16_t>(slots);
+  turn_of_ = table<uint32_t>(slots);
+  turn_slots_ = table<int32_t>(slots);
+  piece_count_ = slots_ * 4;
+  pieces_ = table<Piece>(static_cast<size_t>(piece_count_));
+  sockets_ = table<Socket>(sockets);
+  free_sockets_ = table<int32_t>(sockets);
+  ring_ = table<int32_t>(ring_mask_);
+  splice_starts_ = table<int32_t>(sockets);
+  refusals_ = table<Refusal>(kRefusals);
+  pipes_ = table<Pipe>(sockets);
+  idle_pipes_ = table<int32_t>(kIdlePipes);
+  unused_pipes_ = table<int32_t>(sockets);
+  discard_ = table<uint8_t>(kDiscardSize);
+  discard_vectors_ = table<iovec>(kDiscardVectors);
+  ring_mask_--;
+  if (!free_slots_ || !kept_ || !turn_of_ || !turn_slots_ || !pieces_ || !sockets_ || !free_sockets_ || !ring_ ||
+      !splice_starts_ || !refusals_ || !pipes_ || !idle_pipes_ || !unused_pipes_ || !discard_ || !discard_vectors_) {
+    errno = ENOMEM;
+    return false;
+  }
+  for (int32_t i = slots_ - 1; i >= 0; i--) free_slots_[free_count_++] = i;
+  for (int32_t i = max_sockets_ - 1; i >= 0; i--) {
+    sockets_[i].fd = -1;
+    free_sockets_[free_socket_count_++] = i;
+    unused_pipes_[unused_pipe_count_++] = i;
+  }
+  for (int32_t i = 0; i < piece_count_; i++) pieces_[i].next = i + 1 < piece_count_ ? i + 1 : -1;
+  free_piece_ = 0;
+  control_[kFreeSlots] = slots_;
+  if (options_.peek_offset) {
+    peek_offset_[0] = hasPeekOffset(AF_INET);
+    peek_offset_[1] = hasPeekOffset(AF_INET6);
+  }
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  return epoll_ >= 0;
+}
+
+Engine::~Engine() {
+  shutDown();
+  if (!memory_handed_over_) {
+    if (slab_ != nullptr) munmap(slab_, slab_size_);
+    if (shared_ != nullptr) munmap(shared_, shared_size_);
+  }
+  for (void* memory : {static_cast<void*>(free_slots_), static_cast<void*>(kept_), static_cast<void*>(turn_of_),
+                       static_cast<void*>(turn_slots_), static_cast<void*>(pieces_), static_cast<void*>(sockets_),
+                       static_cast<void*>(free_sockets_), static_cast<void*>(ring_), static_cast<void*>(splice_starts_),
+                       static_cast<void*>(refusals_), static_cast<void*>(pipes_), static_cast<void*>(idle_pipes_),
+                       static_cast<void*>(unused_pipes_), static_cast<void*>(discard_),
+                       static_cast<void*>(discard_vectors_)}) {
+    free(memory);
+  }
+}
+
+// The views of engine.ts. From now on the mappings live as long as the ArrayBuffers do.
+napi_value Engine::memoryObject(napi_env env) {
+  napi_value object;
+  napi_value slab;
+  napi_value shared;
+  napi_create_object(env, &object);
+  napi_create_external_arraybuffer(env, slab_, slab_size_, unmap, new Mapping{slab_size_}, &slab);
+  napi_create_external_arraybuffer(env, shared_, shared_size_, unmap, new Mapping{shared_size_}, &shared);
+  memory_handed_over_ = true;
+  napi_set_named_property(env, object, "slab", slab);
+  napi_value slots;
+  napi_create_int32(env, slots_, &slots);
+  napi_set_named_property(env, object, "slots", slots);
+  const struct {
+    const char* name;
+    napi_typedarray_type type;
+    size_t length;
+    void* at;
+  } views[] = {
+      {"control", napi_int32_array, kControlWords, control_},
+      {"clock", napi_float64_array, 1, clock_},
+      {"events", napi_int32_array, static_cast<size_t>(kMaxEvents) * kEventStride, events_},
+      {"eventAddresses", napi_uint8_array, static_cast<size_t>(kMaxEvents) * kAddressStride, event_addresses_},
+      {"commands", napi_int32_array, static_cast<size_t>(kMaxCommands) * kCommandStride, commands_},
+      {"commandAddresses", napi_uint8_array, static_cast<size_t>(kMaxCommands) * kAddressStride, command_addresses_},
+      {"spares", napi_int32_array, kSpares, spares_},
+      {"backlog", napi_int32_array, static_cast<size_t>(max_sockets_), backlog_},
+  };
+  for (const auto& view : views) {
+    napi_value array;
+    const auto offset = static_cast<size_t>(static_cast<uint8_t*>(view.at) - shared_);
+    napi_create_typedarray(env, view.type, view.length, shared, offset, &array);
+    napi_set_named_property(env, object, view.name, array);
+  }
+  return object;
+}
+
+napi_value Engine::counters(napi_env env) {
+  napi_value object;
+  napi_create_object(env, &object);
+  napi_value value;
+#define X(field, name)                                                    \
+  napi_create_double(env, static_cast<double>(counters_.field), &value); \
+  napi_set_named_property(env, object, name, value);
+  NETNS_COUNTERS(X)
+#undef X
+  return object;
+}
+
+napi_status Engine::start(napi_value self, napi_value process, napi_value failed) {
+  uv_loop_t* loop;
+  napi_status status = napi_get_uv_event_loop(env_, &loop);
+  if (status != napi_ok) return status;
+  napi_value name;
+  napi_create_string_utf8(env_, "netns-rootless", NAPI_AUTO_LENGTH, &name);
+  if ((status = napi_async_init(env_, nullptr, name, &async_context_)) != napi_ok) return status;
+  // Held while it runs: an engine must not be collected because nobody else remembers it.
+  if ((status = napi_create_reference(env_, self, 1, &self_ref_)) != napi_ok) return status;
+  if ((status = napi_create_reference(env_, process, 1, &process_ref_)) != napi_ok) return status;
+  if ((status = napi_create_reference(env_, failed, 1, &failed_ref_)) != napi_ok) return status;
+  // A worker may end while its engine runs: its loop must not be closed before our handles are.
+  const auto cleanup = [](napi_async_cleanup_hook_handle, void* engine) { static_cast<Engine*>(engine)->shutDown(); };
+  if ((status = napi_add_async_cleanup_hook(env_, cleanup, this, &cleanup_hook_)) != napi_ok) return status;
+  uv_poll_init(loop, &poll_, epoll_);
+  uv_timer_init(loop, &timer_);
+  uv_idle_init(loop, &idle_);
+  poll_.data = timer_.data = idle_.data = this;
+  open_handles_ = 3;
+  running_ = true;
+  uv_poll_start(&poll_, UV_READABLE, onPoll);
+  wake();
+  return napi_ok;
+}
+
+void Engine::wake() {
+  again_ = true;
+  if (running_ && !in_run_) uv_idle_start(&idle_, onIdle);
+}
+
+void Engine::onPoll(uv_poll_t* handle, int, int) { static_cast<Engine*>(handle->data)->run(); }
+void Engine::onTimer(uv_timer_t* handle) {
+  auto* engine = static_cast<Engine*>(handle->data);
+  engine->timer_at_ = kNever;
+  engine->run();
+}
+void Engine::onIdle(uv_idle_t* handle) {
+  uv_idle_stop(handle);
+  static_cast<Engine*>(handle->data)->run();
+}
+
+bool Engine::hasWork() const {
+  if (again_ || ring_head_ != ring_tail_ || refusal_count_ > 0) return true;
+  if (free_count_ <= kSlotsForSockets) return false;  // links wait for slots, which come back with readiness
+  for (int32_t i = 0; i < link_high_; i++) {
+    if (links_[i].readable) return true;
+  }
+  return false;
+}
+
+void Engine::run() {
+  if (!running_ || in_run_) return;
+  in_run_ = true;
+  counters_.wakeups++;
+  napi_handle_scope scope;
+  napi_callback_scope callback_scope;
+  napi_value resource;
+  napi_open_handle_scope(env_, &scope);
+  napi_create_object(env_, &resource);
+  napi_open_callback_scope(env_, resource, async_context_, &callback_scope);
+
+  const double begin = monotonicMilliseconds();
+  bool acted = false;
+  bool polled = false;
+  for (int turns = 1; running_; turns++) {
+    if (!polled) (void)pollEvents();
+    polled = false;
+    again_ = again_ || control_[kAgain] != 0 || control_[kCommandCount] != 0;
+    collect();
+    if (again_ || event_count_ > 0 || now_ >= due_at_) {
+      again_ = false;
+      control_[kAgain] = 0;
+      acted = acted || event_count_ > 0;
+      counters_.turns++;
+      if (!callProcess()) break;
+      again_ = again_ || control_[kAgain] != 0;
+    }
+    if (hasWork()) {
+      if (turns < kTurnsInARow && monotonicMilliseconds() - begin < kTimeInARow) continue;
+      uv_idle_start(&idle_, onIdle);
+      break;
+    }
+    if (!acted || turns >= kTurnsInARow || !spin()) break;
+    polled = true;
+  }
+
+  if (running_) armTimer();
+  napi_close_callback_scope(env_, callback_scope);
+  napi_close_handle_scope(env_, scope);
+  in_run_ = false;
+  if (running_ && again_) uv_idle_start(&idle_, onIdle);
+}
+
+// Polls for the current while. True: something is ready, and has become flags.
+bool Engine::spin() {
+  if (options_.spin_microseconds <= 0) return false;
+  if (spin_budget_ < 4) {
+    if (++spin_skips_ < kSpinSkips) return false;
+    spin_skips_ = 0;
+    spin_budget_ = options_.spin_microseconds;
+  }
+  counters_.spins++;
+  const double until = monotonicMilliseconds() + spin_budget_ / 1000.0;
+  do {
+    if (pollEvents() > 0) {
+      spin_budget_ = std::min(options_.spin_microseconds, spin_budget_ * 2);
+      return true;
+    }
+  } while (monotonicMilliseconds() < until);
+  spin_budget_ /= 2;
+  return false;
+}
+
+// process() and the commit. False: the engine has ended, by stop() or by an error.
+bool Engine::callProcess() {
+  napi_handle_scope scope;
+  napi_open_handle_scope(env_, &scope);
+  for (int32_t i = 0; i < spare_count_; i++) turn_of_[own_spares_[i]] = turn_;
+  napi_value process;
+  napi_value global;
+  napi_value result;
+  napi_get_reference_value(env_, process_ref_, &process);
+  napi_get_global(env_, &global);
+  in_turn_ = true;
+  napi_value error = nullptr;
+  const napi_status status = napi_call_function(env_, global, process, 0, nullptr, &result);
+  if (status != napi_ok) {
+    bool pending = false;
+    napi_is_exception_pending(env_, &pending);
+    if (pending) napi_get_and_clear_last_exception(env_, &error);
+    releaseTurnSlots();
+  } else if (!commit()) {
+    napi_value text;
+    napi_create_string_utf8(env_, bad_, NAPI_AUTO_LENGTH, &text);
+    napi_create_error(env_, nullptr, text, &error);
+  }
+  in_turn_ = false;
+  const int32_t deadline = control_[kDeadline];
+  due_at_ = deadline < 0 ? kNever : now_ + deadline;
+  if (error != nullptr || status != napi_ok) {
+    napi_value failed = nullptr;
+    napi_get_reference_value(env_, failed_ref_, &failed);
+    if (error == nullptr) napi_get_undefined(env_, &error);
+    shutDown();
+    if (napi_call_function(env_, global, failed, 1, &error, &result) == napi_pending_exception) {
+      napi_get_and_clear_last_exception(env_, &error);
+      napi_fatal_exception(env_, error);
+    }
+  } else if (stop_wanted_) {
+    shutDown();
+  }
+  napi_close_handle_scope(env_, scope);
+  return running_;
+}
+
+// One timer for the deadline and the sweep. It is left alone while it is early enough, and looks again when it comes.
+void Engine::armTimer() {
+  const double wanted = std::min(due_at_, sweep_at_);
+  if (wanted >= timer_at_ || wanted == kNever) return;
+  timer_at_ = wanted;
+  uv_update_time(timer_.loop);
+  const double wait = std::max(0.0, std::ceil(wanted - monotonicMilliseconds()));
+  uv_timer_start(&timer_, onTimer, static_cast<uint64_t>(std::min(wait, 1e9)), 0);
+}
+
+void Engine::stop() {
+  if (in_turn_) stop_wanted_ = true;
+  else shutDown();
+}
+
+// Closes everything but the memory. What libuv still holds is let go of in its own time (handleClosed).
+void Engine::shutDown() {
+  if (stopped_) return;
+  stopped_ = true;
+  const bool was_running = running_;
+  running_ = false;
+  for (int32_t i = 0; i < kMaxLinks; i++) (void)removeLink(i);
+  for (int32_t i = 0; i < socket_high_; i++) {
+    if (sockets_ == nullptr || sockets_[i].kind == Kind::Free) continue;
+    freeSocket(i);
+  }
+  while (idle_pipe_count_ > 0) {
+    const Pipe& pipe = pipes_[idle_pipes_[--idle_pipe_count_]];
+    close(pipe.read);
+    close(pipe.write);
+  }
+  if (was_running) {
+    uv_close(reinterpret_cast<uv_handle_t*>(&poll_), onClosed);
+    uv_close(reinterpret_cast<uv_handle_t*>(&timer_), onClosed);
+    uv_close(reinterpret_cast<uv_handle_t*>(&idle_), onClosed);
+  }
+  if (epoll_ >= 0) close(epoll_);
+  epoll_ = -1;
+}
+
+void Engine::onClosed(uv_handle_t* handle) {
+  auto* engine = static_cast<Engine*>(handle->data);
+  if (--engine->open_handles_ == 0) engine->handleClosed();
+}
+
+void Engine::handleClosed() {
+  if (released_) {
+    delete this;
+    return;
+  }
+  napi_handle_scope scope;
+  napi_open_handle_scope(env_, &scope);
+  for (napi_ref* reference : {&process_ref_, &failed_ref_, &self_ref_}) {
+    if (*reference != nullptr) napi_delete_reference(env_, *reference);
+    *reference = nullptr;
+  }
+  if (async_context_ != nullptr) napi_async_destroy(env_, async_context_);
+  async_context_ = nullptr;
+  if (cleanup_hook_ != nullptr) napi_remove_async_cleanup_hook(cleanup_hook_);
+  cleanup_hook_ = nullptr;
+  napi_close_handle_scope(env_, scope);
+}
+
+void Engine::release() {
+  released_ = true;
+  shutDown();
+  if (open_handles_ == 0) delete this;
+}
+
+}  // namespace netns

@@ -1,0 +1,206 @@
+// Making and ending sockets: the direct calls of the contract.
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "endpoint.h"
+#include "engine.h"
+
+namespace netns {
+
+namespace {
+
+constexpr uint32_t kStreamEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+constexpr uint32_t kReadEvents = EPOLLIN | EPOLLET;
+
+void setOption(int fd, int level, int name, int value) { (void)setsockopt(fd, level, name, &value, sizeof(value)); }
+
+int option(int fd, int level, int name) {
+  int value = -1;
+  socklen_t length = sizeof(value);
+  return getsockopt(fd, level, name, &value, &length) == 0 ? value : -1;
+}
+
+bool setNonBlocking(int fd) {
+  const int flags = fcntl(fd, F_GETFL);
+  return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+int domainOf(int family) { return family == 4 ? AF_INET : AF_INET6; }
+
+int closeWith(int fd, int error) {
+  close(fd);
+  return -error;
+}
+
+void setStreamOptions(int fd) {
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  // Urgent data crosses as ordinary data (RFC 6093): nothing is lost and offsets stay what they are.
+  setOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+}
+
+}  // namespace
+
+// A number for a descriptor; -EMFILE when the table is full.
+int32_t Engine::allocate(int fd, Kind kind, int family, State state) {
+  if (free_socket_count_ == 0) {
+    counters_.sockets_refused++;
+    return -EMFILE;
+  }
+  const int32_t id = free_sockets_[--free_socket_count_];
+  if (id >= socket_high_) socket_high_ = id + 1;
+  Socket& s = sockets_[id];
+  const uint32_t generation = s.generation + 1;
+  const uint32_t active = s.flags & kActive;
+  memset(&s, 0, sizeof(s));
+  s.fd = fd;
+  s.kind = kind;
+  s.state = state;
+  s.family = static_cast<uint8_t>(family);
+  s.flags = active;
+  s.generation = generation;
+  s.backlog_head = s.backlog_tail = -1;
+  s.peer = -1;
+  s.pipe = -1;
+  backlog_[id] = 0;
+  counters_.sockets_open++;
+  if (kind == Kind::Stream && peek_offset_[family == 4 ? 0 : 1]) {
+    const int zero = 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
+  }
+  return id;
+}
+
+// allocate(), and watch it. Closes the descriptor on failure.
+int32_t Engine::adopt(int fd, Kind kind, int family, State state, uint32_t epoll_events) {
+  const int32_t id = allocate(fd, kind, family, state);
+  if (id < 0) return closeWith(fd, -id);
+  epoll_event watch{};
+  watch.events = epoll_events;
+  watch.data.u64 = static_cast<uint64_t>(sockets_[id].generation) << 32 | static_cast<uint32_t>(id);
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &watch) != 0) {
+    const int error = errno;
+    freeSocket(id);
+    return -error;
+  }
+  return id;
+}
+
+int32_t Engine::startConnect(int fd, const Endpoint& remote) {
+  sockaddr_storage address;
+  const socklen_t length = toSockaddr(remote, &address);
+  if (length == 0) return closeWith(fd, EAFNOSUPPORT);
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), length) != 0 && errno != EINPROGRESS) {
+    return closeWith(fd, errno);
+  }
+  return adopt(fd, Kind::Stream, remote.family, State::Connecting, kStreamEvents);
+}
+
+int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local) {
+  if (free_socket_count_ == 0) return -EMFILE;
+  if (remote.family != 4 && remote.family != 6) return -EAFNOSUPPORT;
+  const int fd = socket(domainOf(remote.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  setStreamOptions(fd);
+  if (local != nullptr && local->family != 0) {
+    sockaddr_storage address;
+    const socklen_t length = toSockaddr(*local, &address);
+    // Without a port, the choice of one waits for connect(), where it may be shared by connections to other places.
+    if (portOf(*local) == 0) setOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    else setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (length == 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) {
+      return closeWith(fd, length == 0 ? EAFNOSUPPORT : errno);
+    }
+  }
+  return startConnect(fd, remote);
+}
+
+int32_t Engine::connectWith(int fd, const Endpoint& remote) {
+  if (fd < 0) return -EBADF;
+  if (option(fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM) return closeWith(fd, EPROTOTYPE);
+  if (!setNonBlocking(fd)) return closeWith(fd, errno);
+  setStreamOptions(fd);
+  return startConnect(fd, remote);
+}
+
+int32_t Engine::listenOn(const Endpoint& local, int backlog) {
+  sockaddr_storage address;
+  const socklen_t length = toSockaddr(local, &address);
+  if (length == 0) return -EAFNOSUPPORT;
+  const int fd = socket(domainOf(local.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (local.family == 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  setStreamOptions(fd);  // inherited by what is accepted
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) return closeWith(fd, errno);
+  if (listen(fd, backlog < 1 ? 1 : backlog) != 0) return closeWith(fd, errno);
+  return adopt(fd, Kind::Listener, local.family, State::Open, kReadEvents);
+}
+
+int32_t Engine::localEndpoint(int32_t id, Endpoint* out) {
+  if (id < 0 || id >= max_sockets_ || sockets_[id].kind == Kind::Free) return -EBADF;
+  sockaddr_storage address;
+  socklen_t length = sizeof(address);
+  if (getsockname(sockets_[id].fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return -errno;
+  fromSockaddr(reinterpret_cast<sockaddr*>(&address), out);
+  return 0;
+}
+
+// Gives back descriptor, backlog and number.
+void Engine::freeSocket(int32_t id) {
+  Socket& s = sockets_[id];
+  dropBacklog(id);
+  if (s.pipe >= 0) givePipe(s.pipe, s.piped == 0);
+  if (s.state == State::Closing) closing_count_--;
+  if (s.flags & kPaused) paused_count_--;
+  // A duplicate of the descriptor may live on elsewhere, and would keep reporting: take it out by name.
+  (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, s.fd, nullptr);
+  close(s.fd);
+  s.fd = -1;
+  s.kind = Kind::Free;
+  s.flags &= kActive;
+  s.pipe = -1;
+  s.peer = -1;
+  free_sockets_[free_socket_count_++] = id;
+  counters_.sockets_open--;
+  if (paused_count_ > 0) {
+    for (int32_t i = 0; i < socket_high_; i++) {
+      if (!(sockets_[i].flags & kPaused)) continue;
+      sockets_[i].flags &= ~kPaused;
+      paused_count_--;
+      activate(i);
+    }
+  }
+}
+
+// Close and Reset of the contract. Of a pair, both end.
+void Engine::closeSocket(int32_t id, bool reset) {
+  Socket& s = sockets_[id];
+  const int32_t peer = s.peer;
+  if (peer >= 0) {
+    s.peer = -1;
+    sockets_[peer].peer = -1;
+    closeSocket(peer, true);
+    reset = true;
+  }
+  if (s.kind == Kind::Stream && !reset && s.backlog > 0 && (s.state == State::Open || s.state == State::Connecting)) {
+    s.state = State::Closing;
+    s.flags &= ~kReadable;
+    s.progress_at = now_;
+    closing_count_++;
+    if (sweep_at_ > now_ + 5000) sweep_at_ = now_ + 5000;
+    return;
+  }
+  if (s.kind == Kind::Stream && reset) {
+    const linger abort{1, 0};
+    (void)setsockopt(s.fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+  }
+  freeSocket(id);
+}
+
+}  // namespace netns
