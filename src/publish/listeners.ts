@@ -1,7 +1,7 @@
 /** Opens the host's side of published ports: all of them, or none and one line that says which and why. */
 import { NetnsError } from "../errors.js";
 import type { PublishSpec } from "../policy/config.js";
-import { type Endpoint, endpoint, endpointPort } from "../wire/address.js";
+import { type Address, type Endpoint, endpoint, endpointAddress, endpointPort } from "../wire/address.js";
 import { ANY_IPV4, formatHostPort } from "./names.js";
 
 /** errno(3) numbers that a bind can give, with what a person can do about each. */
@@ -14,6 +14,7 @@ const EMFILE = 24;
 export interface OpenPort {
   readonly spec: PublishSpec;
   readonly socket: number;
+  readonly address: Address;
   /** The host port, chosen by the kernel where the spec said 0. */
   readonly port: number;
 }
@@ -37,7 +38,8 @@ export function openAll(
       for (const port of opened) close(port.socket);
       throw new NetnsError("PORT_BUSY", bindError(spec, -socket));
     }
-    opened.push({ spec, socket, port: endpointPort(local(socket)) });
+    const bound = local(socket);
+    opened.push({ spec, socket, address: endpointAddress(bound), port: endpointPort(bound) });
   }
   return opened;
 }

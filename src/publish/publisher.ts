@@ -6,6 +6,7 @@
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
+import type { Timers } from "../flow/timers.js";
 import type { Turns } from "../flow/turns.js";
 import type { Datagrams, Streams } from "../host/sockets.js";
 import type { PublishSpec } from "../policy/config.js";
@@ -25,6 +26,7 @@ export interface PublisherOptions {
   readonly udp: Udp;
   readonly clock: Clock;
   readonly counters: Counters;
+  readonly timers: Timers;
   readonly turns: Turns;
 }
 
@@ -32,6 +34,9 @@ export interface PublisherOptions {
 export interface PublishTarget {
   readonly link: number;
   readonly address: Address;
+  readonly gateway: Address;
+  /** True for addresses of the sandbox's own subnet: a client there could not be answered by way of the gateway. */
+  readonly isInside: (address: Address) => boolean;
   readonly inside: InsideSockets;
 }
 
@@ -41,7 +46,7 @@ const BACKLOG = 4096;
 export class Publisher {
   readonly #options: PublisherOptions;
   readonly #tcp: TcpPort[] = [];
-  readonly #udp: { port: UdpPort; socket: number }[] = [];
+  readonly #udp: UdpPort[] = [];
   #direct: DirectPath | null = null;
 
   constructor(options: PublisherOptions) {
@@ -62,7 +67,7 @@ export class Publisher {
         }
         const port = new UdpPort({ ...this.#options, insidePort: spec.insidePort });
         const socket = datagrams.open(local[0] === 6 ? 6 : 4, local, port);
-        if (socket >= 0) this.#udp.push({ port, socket });
+        if (socket >= 0) this.#udp.push(port);
         return socket;
       },
       (socket) => streams.close(socket),
@@ -71,35 +76,35 @@ export class Publisher {
   }
 
   join(target: PublishTarget): void {
-    const { tcp, udp } = this.#options;
+    const { streams, tcp, udp } = this.#options;
     const direct = new DirectPath({ ...this.#options, inside: target.inside });
     this.#direct = direct;
     // A server inside may listen on one of these only; "localhost" is ::1 for some.
     const targets = [LOOPBACK_IPV4, target.address, LOOPBACK_IPV6];
-    const carry: CarryThrough = (socket, client, clientPort, insidePort, refused) =>
-      tcp.accept({
+    const rewrite = (client: Address) => (target.isInside(client) ? target.gateway : null);
+    const carry: CarryThrough = (socket, client, clientPort, insidePort, refused) => {
+      const begun = tcp.accept({
         socket,
         link: target.link,
-        client,
+        client: rewrite(client) ?? client,
         clientPort,
         server: target.address,
         serverPort: insidePort,
         refused,
+        established: () => {},
       });
+      if (!begun) streams.reset(socket);
+    };
     for (const port of this.#tcp) port.join(direct, carry, targets);
-    for (const { port, socket } of this.#udp) {
-      const through = udp.publish({ socket, link: target.link, address: target.address, port: port.insidePort });
-      port.join({ inside: target.inside, targets, through });
+    for (const port of this.#udp) {
+      const { link, address, gateway, inside } = target;
+      const through = udp.publish({ link, address, port: port.insidePort, rewrite, alias: gateway });
+      port.join({ inside, targets, through });
     }
   }
 
   /** Connections that go the direct path now. */
   get spliced(): number {
     return this.#direct?.spliced ?? 0;
-  }
-
-  /** Gives up what has been silent for long. Called now and then. */
-  expire(): void {
-    for (const { port } of this.#udp) port.expire();
   }
 }

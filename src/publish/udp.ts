@@ -15,6 +15,7 @@
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
+import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
 import type { Turns } from "../flow/turns.js";
 import type { DatagramHandler, Datagrams } from "../host/sockets.js";
 import {
@@ -37,6 +38,7 @@ export interface UdpPortOptions {
   readonly datagrams: Datagrams;
   readonly clock: Clock;
   readonly counters: Counters;
+  readonly timers: Timers;
   readonly turns: Turns;
   readonly insidePort: number;
 }
@@ -50,9 +52,10 @@ export interface UdpTarget {
   readonly through: DatagramHandler;
 }
 
-export class UdpPort implements DatagramHandler {
+export class UdpPort implements DatagramHandler, TimerOwner {
   readonly #options: UdpPortOptions;
   readonly #clients = new Map<number, Client>();
+  readonly #timer = new Timer(this);
   #target: UdpTarget | null = null;
 
   constructor(options: UdpPortOptions) {
@@ -68,7 +71,7 @@ export class UdpPort implements DatagramHandler {
   }
 
   datagram(socket: number, offset: number, length: number, segment: number, addresses: Uint8Array, at: number): void {
-    const { clock, counters } = this.#options;
+    const { clock, counters, timers } = this.#options;
     if (this.#target === null) {
       counters.add("publish.udp_nobody_there");
       return;
@@ -92,6 +95,7 @@ export class UdpPort implements DatagramHandler {
     // The map's order is the order of use: the first is the longest idle.
     this.#clients.set(key, client);
     client.lastUsed = clock.now();
+    if (!this.#timer.armed) timers.arm(this.#timer, clock.now(), IDLE_MS);
     client.toServer(offset, length, segment);
   }
 
@@ -113,11 +117,15 @@ export class UdpPort implements DatagramHandler {
     }
   }
 
-  /** Gives up clients that have been silent for IDLE_MS. Called now and then. */
-  expire(): void {
-    const oldest = this.#options.clock.now() - IDLE_MS;
+  /** Gives up clients that have been silent for IDLE_MS. */
+  expired(timer: Timer): void {
+    const { clock, timers } = this.#options;
+    const now = clock.now();
     for (const [key, client] of this.#clients) {
-      if (client.lastUsed > oldest) break;
+      if (client.lastUsed > now - IDLE_MS) {
+        timers.arm(timer, now, client.lastUsed + IDLE_MS - now);
+        return;
+      }
       client.close();
       this.#clients.delete(key);
     }

@@ -1,0 +1,330 @@
+/**
+ * One network: where all parts are put together.
+ *
+ * Theory of operation. A network owns one engine, and on it the stack, the protocols, the services and the published
+ * ports. `open()` binds the published ports first, so that a busy one is told before anything else has started; `join()`
+ * takes a sandbox's TAP as a link; from then on `#turn` runs once for each burst of events:
+ *
+ *     the events (frames go up the stack, socket events to their flows)  →  what waited for a turn
+ *     →  timers that are due  →  TCP's end of turn (ACKs, windows)  →  when to be called next
+ *
+ * `drain()` waits until what the sandbox sent has left for the host's sockets, `close()` ends everything at once. An
+ * exception out of a turn is a bug of ours: it ends the network and rejects `failed`.
+ */
+import { randomFillSync } from "node:crypto";
+import { NetnsError } from "../errors.js";
+import type { Clock, Random } from "../flow/clock.js";
+import { Counters } from "../flow/counters.js";
+import { FlowTable } from "../flow/table.js";
+import { Timers } from "../flow/timers.js";
+import type { Turns } from "../flow/turns.js";
+import { HostSockets } from "../host/host-sockets.js";
+import { Icmp } from "../icmp/icmp.js";
+import { createEngine } from "../native/binding.js";
+import { Control, type Engine } from "../native/engine.js";
+import type { HostLoopback, Log, PublishSpec } from "../policy/config.js";
+import { NatPolicy } from "../policy/nat-policy.js";
+import type { OpenPort } from "../publish/listeners.js";
+import { Publisher } from "../publish/publisher.js";
+import type { Sandbox } from "../sandbox/sandbox.js";
+import { DhcpServer } from "../services/dhcp.js";
+import { DnsForwarder } from "../services/dns.js";
+import { OwnNames } from "../services/own-names.js";
+import { Resolvers } from "../services/resolvers.js";
+import { Egress } from "../stack/egress.js";
+import { Reassembly } from "../stack/fragments.js";
+import { Ingress } from "../stack/ingress.js";
+import { Neighbours } from "../stack/neighbours.js";
+import { Tcp } from "../tcp/tcp.js";
+import { Udp } from "../udp/udp.js";
+import { type Address, type Endpoint, isIPv4 } from "../wire/address.js";
+
+export interface NetworkConfig {
+  /** First address and prefix length of the sandbox's subnet. */
+  readonly cidr: { readonly network: Address; readonly prefix: number };
+  /** The largest IP packet on the link, bytes. */
+  readonly mtu: number;
+  readonly gateway: Address;
+  readonly dns: Address;
+  /** The sandbox's own address. */
+  readonly sandbox: Address;
+  /** Resolvers to ask; null: the host's, from /etc/resolv.conf. */
+  readonly upstreams: readonly Endpoint[] | null;
+  /** False: nothing answers at the DNS address. */
+  readonly serveDns: boolean;
+  readonly hostLoopback: HostLoopback;
+  /** Address to send from; null: the host's choice. */
+  readonly outboundAddress: Address | null;
+  readonly publish: readonly PublishSpec[];
+  /** The sandbox's own name. */
+  readonly hostname: string;
+  readonly log: Log;
+}
+
+/** Our MAC address on every link: locally administered, like the addresses the same for every sandbox. */
+const GATEWAY_MAC = Uint8Array.of(0x52, 0x55, 0x0a, 0x00, 0x02, 0x02);
+/** Flows of all protocols together. */
+const FLOW_LIMIT = 65_536;
+const DRAIN_POLL_MS = 5;
+
+/** What is joined to a network: the link of one sandbox. */
+interface Member {
+  readonly link: number;
+  readonly sandbox: Sandbox;
+}
+
+export class Network {
+  /** Published ports with the host port that each got. */
+  readonly published: readonly OpenPort[];
+  /** Rejects when the network failed by itself (a bug of ours); settles in no other way. */
+  readonly failed: Promise<never>;
+  readonly #config: NetworkConfig;
+  readonly #engine: Engine;
+  readonly #counters = new Counters();
+  readonly #timers: Timers;
+  readonly #neighbours = new Neighbours();
+  readonly #sockets: HostSockets;
+  readonly #egress: Egress;
+  readonly #ingress: Ingress;
+  readonly #flows: FlowTable;
+  readonly #tcp: Tcp;
+  readonly #udp: Udp;
+  readonly #icmp: Icmp;
+  readonly #dns: DnsForwarder;
+  readonly #publisher: Publisher;
+  readonly #clock: Clock;
+  readonly #turns: Turns;
+  #entering: (() => void)[] = [];
+  #member: Member | null = null;
+  #closed = false;
+
+  /** Opens a network and takes its published ports. Rejects with a NetnsError: PORT_BUSY, NATIVE. */
+  static async open(config: NetworkConfig): Promise<Network> {
+    return new Network(config);
+  }
+
+  private constructor(config: NetworkConfig) {
+    this.#config = config;
+    const engine = createEngine();
+    this.#engine = engine;
+    const { memory } = engine;
+    const clock: Clock = { now: () => memory.clock[0] };
+    this.#clock = clock;
+    const random = cryptographicRandom();
+    const counters = this.#counters;
+    const turns: Turns = {
+      enter: (action) => {
+        this.#entering.push(action);
+        engine.wake();
+      },
+    };
+    this.#turns = turns;
+    const neighbours = this.#neighbours;
+    const timers = new Timers(clock.now());
+    this.#timers = timers;
+    const flows = new FlowTable({ random, limit: FLOW_LIMIT });
+    this.#flows = flows;
+    const { gateway, dns, sandbox, serveDns, outboundAddress, hostLoopback, mtu } = config;
+    const { network, prefix } = config.cidr;
+
+    const resolvers = new Resolvers({ upstreams: config.upstreams, clock });
+    const policy = new NatPolicy({
+      network,
+      prefix,
+      gateway,
+      dns,
+      serveDns,
+      hostLoopback,
+      outboundAddress,
+      resolver: () => resolvers.servers()[0] ?? null,
+    });
+    const reassembly = new Reassembly({ clock, counters });
+    const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, mac: GATEWAY_MAC });
+    this.#egress = egress;
+    const sockets = new HostSockets(engine, {
+      frame: (link, offset, length) => ingress.frame(link, offset, length),
+      linkDown: (link) => this.#linkDown(link),
+    });
+    this.#sockets = sockets;
+
+    const parts = {
+      output: egress,
+      streams: sockets,
+      datagrams: sockets,
+      policy,
+      clock,
+      random,
+      counters,
+      flows,
+      timers,
+    };
+    this.#tcp = new Tcp(parts);
+    this.#dns = new DnsForwarder({
+      resolvers: () => resolvers.servers(),
+      ownNames: new OwnNames([
+        { name: "host.internal", address: gateway },
+        { name: config.hostname, address: sandbox },
+      ]),
+      random,
+      counters,
+    });
+    this.#udp = new Udp({
+      ...parts,
+      dns: serveDns
+        ? {
+            request: (link, source, sourcePort, destination, destinationPort, bytes) =>
+              this.#dns.request(bytes, (answer) =>
+                turns.enter(() => this.#udp.respond(link, destination, destinationPort, source, sourcePort, answer)),
+              ),
+          }
+        : null,
+      dhcp: new DhcpServer({
+        address: sandbox,
+        prefix,
+        gateway,
+        dns: serveDns ? [dns] : [],
+        mtu,
+        counters,
+        respond: (...answer) => this.#udp.respond(...answer),
+      }),
+    });
+    this.#icmp = new Icmp(parts);
+    const ingress = new Ingress({
+      slab: memory.slab,
+      egress,
+      neighbours,
+      reassembly,
+      counters,
+      mac: GATEWAY_MAC,
+      network,
+      prefix,
+      own: serveDns ? [gateway, dns] : [gateway],
+      protocols: { tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp },
+    });
+    this.#ingress = ingress;
+    this.#publisher = new Publisher({ ...parts, tcp: this.#tcp, udp: this.#udp, turns });
+
+    let fail: (error: Error) => void = () => {};
+    this.failed = new Promise<never>((_, reject) => {
+      fail = reject;
+    });
+    // Whoever does not wait for `failed` learns of it by what stops working.
+    this.failed.catch(() => {});
+    try {
+      this.published = this.#publisher.open(config.publish);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    engine.start(
+      () => this.#turn(),
+      (cause) => fail(new NetnsError("INTERNAL", `the network stack failed: ${cause.message}`, { cause })),
+    );
+  }
+
+  /** Takes a sandbox's TAP as a link, and leads the published ports there. */
+  join(sandbox: Sandbox): void {
+    const { sandbox: address, gateway, cidr } = this.#config;
+    const link = this.#engine.addLink(sandbox.tap);
+    this.#egress.addLink(link, sandbox.offloads.uso);
+    this.#neighbours.seed(link, address, sandbox.mac);
+    this.#member = { link, sandbox };
+    const bits = (isIPv4(cidr.network) ? 96 : 0) + cidr.prefix;
+    this.#publisher.join({
+      link,
+      address,
+      gateway,
+      isInside: (other) => sharesPrefix(other, cidr.network, bits),
+      inside: sandbox,
+    });
+    this.#engine.wake();
+  }
+
+  /** Flows of the sandbox now: TCP connections, UDP endpoints and echo ids. */
+  get flowCount(): number {
+    return this.#flows.size;
+  }
+
+  /**
+   * Waits until everything that the sandbox has sent is with the host's kernel, at most `milliseconds`. For use when the
+   * command has ended and its namespace is still held: then every socket inside has been closed.
+   */
+  async drain(milliseconds: number): Promise<void> {
+    const end = performance.now() + milliseconds;
+    // One turn at least: frames may have come that no turn has read yet.
+    await new Promise<void>((resolve) => this.#turns.enter(resolve));
+    while (!this.#closed && this.#busy()) {
+      if (performance.now() > end) {
+        this.#config.log.warn(`gave up on ${this.#flows.size} flows that did not end within ${milliseconds / 1000} s`);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+    }
+  }
+
+  /** Ends everything at once: flows, ports, sockets, the link. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#dns.close();
+    this.#engine.stop();
+  }
+
+  /** Every counter of the stack and the engine, by name, and the number of flows that are open now. */
+  counters(): Record<string, number> {
+    return { ...this.#counters.snapshot(), ...this.#engine.counters(), "flows.open": this.#flows.size };
+  }
+
+  #turn(): void {
+    const now = this.#clock.now();
+    this.#egress.beginTurn();
+    this.#sockets.dispatch();
+    if (this.#entering.length > 0) this.#enter();
+    this.#timers.advance(now);
+    this.#tcp.endOfTurn();
+    this.#engine.memory.control[Control.Deadline] = this.#timers.nextDeadline(now);
+    this.#sockets.endOfTurn();
+  }
+
+  #enter(): void {
+    const actions = this.#entering;
+    this.#entering = [];
+    for (const action of actions) action();
+  }
+
+  #linkDown(link: number): void {
+    if (this.#member?.link !== link) return;
+    this.#member = null;
+    this.#egress.removeLink(link);
+    this.#ingress.removeLink(link);
+    this.#tcp.abortAll();
+    this.#udp.removeLink(link);
+  }
+
+  #busy(): boolean {
+    return this.#tcp.busy() || this.#publisher.spliced > 0 || this.#engine.counters().closing > 0;
+  }
+}
+
+/** Random numbers from the system, a page of them at a time. */
+function cryptographicRandom(): Random {
+  const pool = new Uint32Array(256);
+  let used = pool.length;
+  return {
+    uint32() {
+      if (used === pool.length) {
+        randomFillSync(pool);
+        used = 0;
+      }
+      return pool[used++];
+    },
+  };
+}
+
+/** True if the first `bits` bits of both are the same. */
+function sharesPrefix(a: Address, b: Address, bits: number): boolean {
+  const whole = bits >>> 3;
+  for (let i = 0; i < whole; i++) if (a[i] !== b[i]) return false;
+  const rest = bits & 7;
+  return rest === 0 || (a[whole] ^ b[whole]) >>> (8 - rest) === 0;
+}
