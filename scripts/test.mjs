@@ -70,7 +70,17 @@ if (missing.length > 0) {
 process.env.PATH = places.join(":");
 
 if (!existsSync("node_modules/.package-lock.json")) {
-  step("npm ci", "npm", "ci", "--include=dev", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error");
+  step(
+    "npm ci",
+    "npm",
+    "ci",
+    "--ignore-scripts",
+    "--include=dev",
+    "--prefer-offline",
+    "--no-audit",
+    "--no-fund",
+    "--loglevel=error",
+  );
 }
 step("build", process.execPath, "scripts/build.mjs");
 step("biome check", "node_modules/.bin/biome", "check", "--max-diagnostics=100", ".");
