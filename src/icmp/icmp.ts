@@ -167,14 +167,9 @@ export class Icmp {
   }
 
   #request(packet: Packet, ping: Ping): void {
-    const { datagrams, counters } = this.#options;
     const { transport, end } = packet;
     ping.used();
-    if (packet.inSlab) {
-      datagrams.sendTo(ping.socket, transport, end - transport, 0, ping.remote, null);
-    } else if (!datagrams.sendCopyTo(ping.socket, packet.bytes.subarray(transport, end), ping.remote, null)) {
-      counters.add("icmp.no_room");
-    }
+    this.#options.datagrams.sendTo(ping.socket, transport, end - transport, 0, ping.remote, null);
   }
 
   #evict(): void {

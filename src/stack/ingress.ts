@@ -15,7 +15,7 @@
  * IPv6 is counted and dropped for now.
  */
 import type { Counters } from "../flow/counters.js";
-import { VNET_HEADER } from "../native/engine.js";
+import { HEADROOM, VNET_HEADER } from "../native/engine.js";
 import type { Address } from "../wire/address.js";
 import { ARP_SENDER_IP, ARP_SENDER_MAC, ARP_TARGET_IP, ArpOperation, arpOperation, isArp } from "../wire/arp.js";
 import { addWords, fold } from "../wire/checksum.js";
@@ -134,7 +134,7 @@ export class Ingress {
     if (this.#lastLink === link) this.#lastLink = -1;
   }
 
-  /** Takes one frame of `length` bytes, virtio header included, at `offset` of the slab. */
+  /** Takes one frame of `length` bytes, virtio header included, that lies at the first byte (`offset`) of a slot of this turn. */
   frame(link: number, offset: number, length: number): void {
     if (length < VNET_HEADER + ETHERNET_HEADER) {
       this.#counters.add("stack.short_frame");
@@ -214,9 +214,6 @@ export class Ingress {
       return;
     }
     const packet = this.#packet;
-    packet.bytes = this.#bytes;
-    packet.view = view;
-    packet.inSlab = true;
     packet.link = link;
     packet.family = 4;
     packet.protocol = ipv4Protocol(view, network);
@@ -234,7 +231,7 @@ export class Ingress {
     setIpv4Address(packet.source, source);
     setIpv4Address(packet.destination, destination);
     if (source !== 0) this.#learn(link, source, macHigh(view, network - 8), macLow(view, network - 8));
-    if (isFragment && !this.#reassemble(link, network)) return;
+    if (isFragment && !this.#reassemble(link, vnet, network)) return;
     if (source === 0 || this.#isGroup(destination)) this.#toEverybody(source, destination);
     else if (toUs) this.#toOne(destination);
     else this.#counters.add("stack.not_for_us");
@@ -271,18 +268,20 @@ export class Ingress {
     return true;
   }
 
-  /** Adds a fragment; true where it completed a datagram, which is then the packet. */
-  #reassemble(link: number, network: number): boolean {
+  /**
+   * Adds a fragment; true where it completed a datagram, which is then the packet. It lies in the slot that the fragment
+   * came in, which has room for the longest: so its payload can be sent from there, like that of any other packet.
+   */
+  #reassemble(link: number, slot: number, network: number): boolean {
     const datagram = this.#reassembly.add(link, this.#view, this.#bytes, network);
     if (datagram === null) return false;
     const packet = this.#packet;
-    packet.bytes = datagram.bytes;
-    packet.view = datagram.view;
-    packet.inSlab = false;
+    const start = slot + HEADROOM;
+    this.#bytes.set(datagram.bytes.subarray(0, datagram.length), start);
     packet.hops = datagram.ttl;
-    packet.network = 0;
-    packet.transport = IPV4_HEADER;
-    packet.end = datagram.length;
+    packet.network = start;
+    packet.transport = start + IPV4_HEADER;
+    packet.end = start + datagram.length;
     packet.dontFragment = false;
     return true;
   }

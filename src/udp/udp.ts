@@ -105,7 +105,7 @@ export class Udp {
     if (peer.sent < 2) peer.sent++;
     peer.owner.used(peer);
     const segment = packet.segment < length - UDP_HEADER ? packet.segment : 0;
-    this.#send(packet, peer, at + UDP_HEADER, length - UDP_HEADER, segment);
+    this.#parts.datagrams.sendTo(peer.socket, at + UDP_HEADER, length - UDP_HEADER, segment, peer.remote, peer.source);
   }
 
   /** Sends a datagram of a service into the sandbox. Only within a turn. */
@@ -148,16 +148,6 @@ export class Udp {
       port.close();
       this.#published.delete(port);
     }
-  }
-
-  #send(packet: Packet, peer: Peer, offset: number, length: number, segment: number): void {
-    const { datagrams, counters } = this.#parts;
-    if (packet.inSlab) {
-      datagrams.sendTo(peer.socket, offset, length, segment, peer.remote, peer.source);
-      return;
-    }
-    const bytes = packet.bytes.subarray(offset, offset + length);
-    if (!datagrams.sendCopyTo(peer.socket, bytes, peer.remote, peer.source)) counters.add("udp.no_room");
   }
 
   /** Decides what becomes of the first datagram to a destination; null where nothing is to be sent. */

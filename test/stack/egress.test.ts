@@ -1,0 +1,249 @@
+import test from "ava";
+import { Counters } from "../../src/flow/counters.js";
+import { Control } from "../../src/native/engine.js";
+import { Egress } from "../../src/stack/egress.js";
+import { Neighbours } from "../../src/stack/neighbours.js";
+import { endpoint, parseAddress } from "../../src/wire/address.js";
+import { Reject } from "../../src/wire/reject.js";
+import { SimulatedEngine } from "../simulation/engine.js";
+import { echo, frame, ip4, ipv4, OUR_MAC, parse, partialChecksum, SANDBOX_MAC, udp } from "../simulation/frames.js";
+import { SimulatedNetwork } from "../simulation/network.js";
+
+const OUTSIDE = parseAddress("198.51.100.7");
+const INSIDE = parseAddress("10.0.2.100");
+
+function rig(options: { mtu?: number; uso?: boolean; maxCommands?: number } = {}) {
+  const engine = new SimulatedEngine({ maxCommands: options.maxCommands ?? 8192 });
+  const counters = new Counters();
+  const neighbours = new Neighbours();
+  const egress = new Egress({
+    memory: engine.memory,
+    neighbours,
+    clock: { now: () => engine.now },
+    counters,
+    mtu: options.mtu ?? 1500,
+    gateway: parseAddress("10.0.2.2"),
+    mac: Uint8Array.from(OUR_MAC),
+  });
+  const link = engine.addLink(-1);
+  egress.addLink(link, options.uso ?? true);
+  neighbours.seed(link, INSIDE, Uint8Array.from(SANDBOX_MAC));
+  let work = () => {};
+  engine.start(
+    () => {
+      egress.beginTurn();
+      work();
+    },
+    () => {},
+  );
+  const turn = (action: () => void) => {
+    work = action;
+    engine.turn();
+    return engine.link(link).take().map(parse);
+  };
+  return { engine, counters, neighbours, egress, link, turn };
+}
+
+test("a TCP segment: addresses, DF, TTL, and a checksum that the kernel completes", (t) => {
+  const { egress, link, turn } = rig();
+  const [segment] = turn(() => {
+    const at = egress.small(20);
+    egress.bytes.fill(0, at, at + 20);
+    egress.send(link, 6, OUTSIDE, INSIDE, at, 20, 20, 0);
+  });
+  t.is(segment.to, "02:11:22:33:44:55");
+  t.is(segment.from, "52:55:0a:00:02:02");
+  t.deepEqual([segment.source, segment.destination, segment.protocol], ["198.51.100.7", "10.0.2.100", 6]);
+  t.deepEqual([segment.ttl, segment.fragment], [64, 0x4000]);
+  t.true(segment.headerValid);
+  t.deepEqual(segment.vnet, { flags: 1, gso: 0, headers: 0, size: 0, start: 34, offset: 16 });
+  t.is(segment.payload[16] * 256 + segment.payload[17], partialChecksum(segment));
+});
+
+test("a TCP super-frame is one write that names its segments", (t) => {
+  const { egress, link, turn } = rig();
+  const [segment, ...more] = turn(() => {
+    const at = egress.large();
+    egress.send(link, 6, OUTSIDE, INSIDE, at, 20 + 64_240, 20, 1460);
+  });
+  t.is(more.length, 0);
+  t.is(segment.payload.length, 64_260);
+  t.deepEqual(segment.vnet, { flags: 1, gso: 1, headers: 54, size: 1460, start: 34, offset: 16 });
+  t.is(segment.payload[16] * 256 + segment.payload[17], partialChecksum(segment));
+});
+
+/** Sends `count` datagrams of `size` bytes as one super-frame, and returns all datagrams that came out. */
+function superFrame(options: { mtu?: number; uso?: boolean }, size: number, count: number, last = size) {
+  const { egress, link, turn } = rig(options);
+  const payload = Uint8Array.from({ length: size * (count - 1) + last }, (_, i) => (i * 7) & 0xff);
+  const frames = turn(() => {
+    const at = egress.large();
+    egress.bytes.set([0x13, 0x88, 0, 9, 0, 0, 0, 0], at);
+    egress.bytes.set(payload, at + 8);
+    egress.send(link, 17, OUTSIDE, INSIDE, at, 8 + payload.length, 8, size);
+  });
+  const joined = Buffer.concat(frames.map((one) => one.payload.subarray(8)));
+  return { frames, intact: Buffer.compare(joined, payload) === 0 };
+}
+
+test("a UDP super-frame is one write where the kernel takes it", (t) => {
+  const { frames, intact } = superFrame({}, 1000, 20, 300);
+  t.true(intact);
+  t.is(frames.length, 1);
+  t.deepEqual(frames[0].vnet, { flags: 1, gso: 5, headers: 42, size: 1000, start: 34, offset: 6 });
+  t.is(frames[0].payload[4] * 256 + frames[0].payload[5], 8 + 19_300);
+});
+
+test("more datagrams than a kernel takes at once go as several super-frames", (t) => {
+  const { frames, intact } = superFrame({}, 100, 150);
+  t.true(intact);
+  t.deepEqual(
+    frames.map((one) => (one.payload.length - 8) / 100),
+    [64, 64, 22],
+  );
+});
+
+test("without USO each datagram is a frame of its own, ports and lengths in each", (t) => {
+  const { frames, intact } = superFrame({ uso: false }, 1000, 20, 300);
+  t.true(intact);
+  t.is(frames.length, 20);
+  for (const one of frames) {
+    t.is(one.vnet.gso, 0);
+    t.deepEqual([...one.payload.subarray(0, 4)], [0x13, 0x88, 0, 9]);
+    t.is(one.payload[4] * 256 + one.payload[5], one.payload.length);
+    t.is(one.payload[6] * 256 + one.payload[7], partialChecksum(one));
+  }
+});
+
+test("an unknown neighbour is asked for, not too often, and served once it answered", (t) => {
+  const network = new SimulatedNetwork();
+  const send = () => {
+    network.engine.wake();
+    network.udp.respond(network.link, OUTSIDE, 53, parseAddress("10.0.2.50"), 5000, Uint8Array.of(1));
+    network.engine.settle();
+    return network.received();
+  };
+  const [request] = send();
+  t.is(request.type, 0x0806);
+  t.is(request.to, "ff:ff:ff:ff:ff:ff");
+  t.deepEqual(
+    [...request.payload],
+    [0, 1, 8, 0, 6, 4, 0, 1, ...OUR_MAC, ...ip4("10.0.2.2"), 0, 0, 0, 0, 0, 0, ...ip4("10.0.2.50")],
+  );
+  t.is(send().length, 0);
+  network.engine.advance(100);
+  t.is(send().length, 1);
+  t.is(network.counters.get("stack.neighbour_unknown"), 3);
+  const mac = [2, 0, 0, 0, 0, 0x50];
+  const reply = [0, 1, 8, 0, 6, 4, 0, 2, ...mac, ...ip4("10.0.2.50"), ...OUR_MAC, ...ip4("10.0.2.2")];
+  network.exchange(frame(0x0806, reply, OUR_MAC, mac));
+  const [served] = send();
+  t.is(served.to, "02:00:00:00:00:50");
+});
+
+test("what does not fit into a turn is dropped and counted, and the next turn has room again", (t) => {
+  const { egress, link, turn, counters, engine } = rig({ maxCommands: 64 });
+  const frames = turn(() => {
+    for (let i = 0; i < 100; i++) {
+      const at = egress.small(20);
+      egress.send(link, 6, OUTSIDE, INSIDE, at, 20, 20, 0);
+    }
+  });
+  t.is(frames.length, 56);
+  t.is(counters.get("stack.commands_full"), 44);
+  turn(() => {
+    let places = 0;
+    while (egress.small(128) >= 0) places++;
+    t.is(places, Math.floor((1 << 20) / 192));
+    while (egress.large() >= 0);
+    t.is(engine.memory.control[Control.SpareUsed], engine.memory.control[Control.SpareCount]);
+  });
+  turn(() => t.true(egress.small(128) >= 0));
+  t.is(turn(() => t.is(egress.small(129), -1)).length, 0);
+});
+
+test("nothing is written to a link that is gone", (t) => {
+  const { egress, link, turn, counters } = rig();
+  egress.removeLink(link);
+  const frames = turn(() => egress.send(link, 6, OUTSIDE, INSIDE, egress.small(20), 20, 20, 0));
+  t.is(frames.length, 0);
+  t.is(counters.get("stack.link_gone"), 1);
+});
+
+test("ICMP errors: type and code of each reason, and the original in it (RFC 792, RFC 1812)", (t) => {
+  const original = ipv4({ protocol: 17, payload: udp(5000, 9, new Uint8Array(1000)) });
+  const expected: [Reject, number, number][] = [
+    [Reject.NoRoute, 3, 0],
+    [Reject.HostUnreachable, 3, 1],
+    [Reject.ProtocolUnreachable, 3, 2],
+    [Reject.PortUnreachable, 3, 3],
+    [Reject.TooBig, 3, 4],
+    [Reject.Prohibited, 3, 13],
+    [Reject.TimeExceeded, 11, 0],
+  ];
+  for (const [reason, type, code] of expected) {
+    const { egress, link, turn } = rig();
+    const [error] = turn(() => egress.reject(link, original, reason, OUTSIDE, 1400));
+    t.is(error.source, "198.51.100.7");
+    t.true(error.headerValid);
+    t.deepEqual([error.payload[0], error.payload[1]], [type, code]);
+    t.is(error.payload[6] * 256 + error.payload[7], reason === Reject.TooBig ? 1400 : 0);
+    t.is(error.ip.length, 576);
+    t.deepEqual([...error.payload.subarray(8)], [...original.subarray(0, 548)]);
+  }
+});
+
+test("no ICMP error about errors, later fragments, groups, or nobody (RFC 1122 3.2.2)", (t) => {
+  const { egress, link, turn, counters } = rig();
+  const payload = udp(5000, 9, [1, 2, 3]);
+  const originals = [
+    ipv4({ protocol: 1, payload: echo(3, 0, 0, new Uint8Array(28)) }),
+    ipv4({ protocol: 1, payload: echo(11, 0, 0, new Uint8Array(28)) }),
+    ipv4({ protocol: 17, fragment: 5, payload }),
+    ipv4({ protocol: 17, destination: "224.0.0.1", payload }),
+    ipv4({ protocol: 17, destination: "255.255.255.255", payload }),
+    ipv4({ protocol: 17, source: "0.0.0.0", payload }),
+    ipv4({ protocol: 17, payload: payload.subarray(0, 4) }),
+    new Uint8Array(0),
+  ];
+  const frames = turn(() => {
+    for (const original of originals) egress.reject(link, original, Reject.PortUnreachable, null, 0);
+  });
+  t.is(frames.length, 0);
+  t.is(counters.get("stack.error_not_allowed"), originals.length);
+  const allowed = ipv4({ protocol: 1, payload: echo(8, 1, 1, []) });
+  t.is(turn(() => egress.reject(link, allowed, Reject.HostUnreachable, null, 0))[0].source, "10.0.2.2");
+});
+
+test("no more than a thousand ICMP errors in a second", (t) => {
+  const { egress, link, turn, counters, engine } = rig();
+  const original = ipv4({ protocol: 17, payload: udp(5000, 9, []) });
+  let sent = 0;
+  for (let i = 0; i < 30; i++) {
+    sent += turn(() => {
+      for (let j = 0; j < 100; j++) egress.reject(link, original, Reject.PortUnreachable, null, 0);
+    }).length;
+  }
+  t.is(sent, 1000);
+  t.is(counters.get("stack.error_rate_limit"), 2000);
+  engine.advance(10);
+  t.is(
+    turn(() => {
+      for (let j = 0; j < 100; j++) egress.reject(link, original, Reject.PortUnreachable, null, 0);
+    }).length,
+    10,
+  );
+});
+
+test("the neighbour table is bounded and keeps what was seeded", (t) => {
+  const neighbours = new Neighbours();
+  neighbours.seed(0, INSIDE, Uint8Array.from(SANDBOX_MAC));
+  for (let i = 0; i < 1000; i++) neighbours.learnIPv4(0, 0x0a000300 + i, 0x02000000, i);
+  t.is(neighbours.size(0), 128);
+  t.true(neighbours.find(0, INSIDE));
+  t.deepEqual([neighbours.high, neighbours.low], [0x02112233, 0x4455]);
+  t.true(neighbours.find(0, endpoint(parseAddress("10.0.6.231"), 0).slice(8)));
+  t.is(neighbours.low, 999);
+  t.false(neighbours.find(0, parseAddress("10.0.3.0")));
+  t.false(neighbours.find(1, INSIDE));
+});
