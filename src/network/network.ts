@@ -302,7 +302,7 @@ export class Network {
   }
 
   #busy(): boolean {
-    return this.#tcp.busy() || this.#publisher.spliced > 0 || this.#engine.counters().closing > 0;
+    return this.#tcp.busy() || this.#publisher.spliced > 0 || this.#engine.counters()["streams.flushing"] > 0;
   }
 }
 

@@ -204,7 +204,12 @@ export class TcpFlow implements StreamHandler, TimerOwner {
 
   /** Both streams have ended: the socket is closed once its backlog is sent. */
   closeSocket(): void {
-    if (this.socket >= 0) this.context.streams.close(this.socket);
+    if (this.socket >= 0) {
+      // A socket that is closed with bytes unread sends a reset, which would destroy what is still on its way to the host.
+      if (this.consumed > 0) this.context.streams.consume(this.socket, this.consumed);
+      this.consumed = 0;
+      this.context.streams.close(this.socket);
+    }
     this.socket = -1;
   }
 
