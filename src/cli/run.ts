@@ -90,9 +90,11 @@ export function tellPublished(network: Network, log: Log, quiet: boolean): void 
   }
 }
 
-/** For `--verbose` and the log: where everything went. */
+/** For `--verbose` and the log: where everything went. What never happened is left out, but not what is still open. */
 export function tellCounters(network: Network, log: Log): void {
-  for (const [name, value] of Object.entries(network.counters())) log.debug(`counter ${name} ${value}`);
+  for (const [name, value] of Object.entries(network.counters())) {
+    if (value !== 0 || name.endsWith(".open")) log.debug(`counter ${name} ${value}`);
+  }
 }
 
 function exitCode({ code, signal }: ExitStatus): number {
