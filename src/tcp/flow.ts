@@ -99,7 +99,7 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   /** After a loss, until everything that was in flight then is acknowledged. */
   recovering = false;
   recover = 0;
-  /** Time of the last sign of life that concerns what is in flight. */
+  /** Since when what is in flight has had no answer; -1: the last probe of a closed window was answered. */
   progressAt = 0;
 
   // Receive sequence space.

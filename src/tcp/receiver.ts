@@ -19,7 +19,7 @@ import type { TcpFlow } from "./flow.js";
 import { completed, synSentReceived } from "./handshake.js";
 import { Reassembly } from "./reassembly.js";
 import { Flag, type Segment } from "./segment.js";
-import { advance, duplicate } from "./sender.js";
+import { advance, duplicate, reopened } from "./sender.js";
 import { before, distance } from "./sequence.js";
 import { receiving, State } from "./state.js";
 import { sendAck, sendStrayReset, sendSyn } from "./transmit.js";
@@ -143,6 +143,7 @@ function acknowledgement(flow: TcpFlow, segment: Segment): boolean {
   if (bytes < 0) return true;
   const window = segment.window << flow.sndScale;
   const same = window === flow.sndWindow;
+  const closed = flow.sndWindow === 0;
   if (before(flow.sndWl1, seq) || (flow.sndWl1 === seq && !before(ack, flow.sndWl2))) {
     flow.sndWindow = window;
     flow.sndWl1 = seq;
@@ -152,9 +153,11 @@ function acknowledgement(flow: TcpFlow, segment: Segment): boolean {
   if (bytes > 0) {
     advance(flow, ack, bytes);
     if (ack === flow.sndMax && flow.finSent) return finAcknowledged(flow);
+  } else if (closed && flow.sndWindow > 0) {
+    reopened(flow);
   } else if (flight > 0) {
     // A closed window is acknowledged as often as we probe: that is a sign of life, and no sign of loss.
-    if (window === 0) flow.progressAt = flow.context.clock.now();
+    if (window === 0) flow.progressAt = -1;
     else if (same && segment.length === 0 && (segment.flags & Flag.Fin) === 0) duplicate(flow);
   }
   flow.context.mark(flow);

@@ -44,6 +44,11 @@ export class RetransmissionTimeout {
     this.#timedAt = now;
   }
 
+  /** The sandbox shows that it lives. */
+  answered(): void {
+    this.#backoff = 0;
+  }
+
   /** Everything before `ack` has arrived. */
   acknowledged(ack: number, now: number): void {
     this.#backoff = 0;

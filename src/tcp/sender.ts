@@ -114,6 +114,7 @@ export function senderExpired(flow: TcpFlow): void {
     flow.context.mark(flow);
     return;
   }
+  if (flow.progressAt < 0) flow.progressAt = now;
   if (now - flow.progressAt >= options.giveUp) {
     counters.add("tcp.gave_up");
     sendReset(flow);
@@ -127,8 +128,17 @@ export function senderExpired(flow: TcpFlow): void {
     flow.sndNxt = flow.sndMax;
     return;
   }
-  goBack(flow, 2 * flow.mss);
+  // Behind a closed window nothing was lost: the sandbox did not take it.
+  goBack(flow, flow.sndWindow === 0 ? flow.flightLimit : 2 * flow.mss);
   flow.probing = true;
+}
+
+/** The window was closed and is not any more: what was sent meanwhile was not taken, and need not wait for its timeout. */
+export function reopened(flow: TcpFlow): void {
+  flow.timeout.answered();
+  if (flow.sndUna === flow.sndMax) return;
+  goBack(flow, flow.flightLimit);
+  flow.context.timers.arm(flow.timer, flow.context.clock.now(), flow.timeout.milliseconds);
 }
 
 /** Sends everything again that is not acknowledged, from the next turn on. */

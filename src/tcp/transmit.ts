@@ -11,8 +11,8 @@ export const WINDOW_SCALE = 10;
 const LARGEST_UNSCALED = 0xffff;
 /** Below this share of free slots, windows shrink in proportion. */
 export const LOW_MEMORY = 0.25;
-/** How far rounding to the window's unit may move the right edge in all, before it is rounded down. */
-const ROUNDING = 64 << 10;
+/** Rounding to the window's unit may move the right edge by this part of the window (a shift) in all; then it is rounded down. */
+const ROUNDING = 4;
 
 /** Bytes of the IP header of a packet without options. */
 export function networkHeader(flow: TcpFlow): number {
@@ -40,7 +40,7 @@ export function windowField(flow: TcpFlow): number {
   if ((field << scale) - open < Math.min(flow.mss, limit >> 1)) {
     // Not worth telling: hold the edge. Rounded up, or else it would move to the left by less than a unit.
     field = (open + (1 << scale) - 1) >> scale;
-    if ((field << scale) + kept > limit + ROUNDING) field = open >> scale;
+    if ((field << scale) + kept > limit + (limit >> ROUNDING)) field = open >> scale;
   }
   if (field << scale > open) flow.rcvEdge = (flow.rcvNxt + (field << scale)) | 0;
   return field;

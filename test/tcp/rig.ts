@@ -96,6 +96,8 @@ export class FakeSocket {
   gone: "" | "closed" | "reset" | "failed" = "";
   creditOrders = 0;
   pending: (() => void)[] = [];
+  /** The engine does not get round to reading it. */
+  held = false;
 
   constructor(id: number, handler: StreamHandler) {
     this.id = id;
@@ -251,7 +253,11 @@ export class HostSide implements Streams {
         });
       if (socket.gone !== "") continue;
       for (const event of socket.pending.splice(0)) call(event);
-      for (let records = 0; records < 4 && socket.credit > 0 && socket.peek < socket.written.length; records++) {
+      for (
+        let records = 0;
+        records < 4 && !socket.held && socket.credit > 0 && socket.peek < socket.written.length;
+        records++
+      ) {
         const length = Math.min(socket.credit, socket.chunk, socket.written.length - socket.peek);
         const offset = this.slot() + HEADROOM;
         this.slab.set(socket.written.slice(socket.peek, socket.peek + length), offset);
