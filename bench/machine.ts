@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 
 export interface Machine {
   readonly kernel: string;
@@ -9,6 +9,8 @@ export interface Machine {
   readonly node: string;
   /** The host's default congestion control, which "as installed" gets. */
   readonly congestion: string;
+  /** Load average of the last minute: what else the machine did before the run. */
+  readonly load: number;
 }
 
 export function describeMachine(): Machine {
@@ -19,6 +21,7 @@ export function describeMachine(): Machine {
     memoryGb: Math.round(totalmem() / 1e8) / 10,
     node: process.version,
     congestion: readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "utf8").trim(),
+    load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
   };
 }
 

@@ -76,6 +76,7 @@ async function main(args: readonly string[]): Promise<void> {
   await checkHost();
   const found = await findTools(options.tools);
   const setups = planSetups(options);
+  const machine = describeMachine();
   const bed = await Bed.create();
   // Everything in the bed goes when we do (see bed.ts); this only makes it orderly.
   for (const [signal, status] of [
@@ -98,7 +99,7 @@ async function main(args: readonly string[]): Promise<void> {
       schema: 1,
       date: new Date().toISOString(),
       command: ["npm run bench --", ...args].join(" "),
-      machine: describeMachine(),
+      machine,
       tools: found.map(({ tool, version }) => ({ name: tool.name, version })),
       rounds: options.rounds,
       seconds: options.seconds,

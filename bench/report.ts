@@ -42,7 +42,7 @@ export function renderTables(report: Report): string {
 export function renderMachine({ machine, tools }: Report): string {
   return [
     `- Linux ${machine.kernel}, ${machine.cpus} × ${machine.cpu}, ${machine.memoryGb} GB, Node ${machine.node}`,
-    `- the host's own congestion control: ${machine.congestion}`,
+    `- the host's own congestion control: ${machine.congestion}; load average before the run: ${machine.load}`,
     ...tools.map((tool) => `- ${tool.name} ${tool.version}`),
   ].join("\n");
 }
@@ -51,7 +51,7 @@ export function renderMachine({ machine, tools }: Report): string {
 export function renderDocument(report: Report): string {
   return `# Benchmarks
 
-Written by \`npm run bench -- --write-docs\` on ${report.date.slice(0, 10)}; do not edit. Measure your own machine with \`npm run bench\`
+Written by \`${report.command}\` on ${report.date.slice(0, 10)}; do not edit. Measure your own machine with \`npm run bench\`
 (\`--quick\` for a first look; \`--help\` for the rest). It wants an ordinary user, iperf3, and the tools that it compares.
 
 ## What was measured
@@ -64,7 +64,9 @@ Every tool makes its sandbox in one and the same network namespace, the bed, and
 part in it, inside and in the bed, for every tool, has the same one. A paced control (BBR) on the host limits loopback and
 thus everybody.
 
-The ratios are of the medians; above 1 means that netns-rootless is better.
+The ratios are of the medians; above 1 means that netns-rootless is better. Look at the spread before you believe one: where it
+is wide, the machine was busy or the tool is erratic. Loopback as installed can be slower than a sandbox, where the host's
+control paces and the sandbox's does not.
 
 ${renderMachine(report)}
 

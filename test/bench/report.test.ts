@@ -12,7 +12,7 @@ function report(results: Result[], complete = true): Report {
     schema: 1,
     date: "2026-01-02T03:04:05.000Z",
     command: "npm run bench --",
-    machine: { kernel: "6.1.0", cpu: "A CPU", cpus: 2, memoryGb: 8, node: "v20.19.0", congestion: "cubic" },
+    machine: { kernel: "6.1.0", cpu: "A CPU", cpus: 2, memoryGb: 8, node: "v20.19.0", congestion: "cubic", load: 0.25 },
     tools: [...new Set(results.map(({ tool }) => tool))].map((name) => ({ name, version: "1.0" })),
     rounds: 3,
     seconds: 3,
@@ -89,7 +89,14 @@ test("a failed measurement and a run that was cut short are told", (t) => {
 
 test("the document names the machine, the versions and the date", (t) => {
   const text = renderDocument(report(FIGURES));
-  for (const part of ["Linux 6.1.0, 2 × A CPU, 8 GB, Node v20.19.0", "- pasta 1.0", "2026-01-02", "38.0 (10.0–40.0)"]) {
+  for (const part of [
+    "Linux 6.1.0, 2 × A CPU, 8 GB, Node v20.19.0",
+    "- pasta 1.0",
+    "load average before the run: 0.25",
+    "npm run bench --",
+    "2026-01-02",
+    "38.0 (10.0–40.0)",
+  ]) {
     t.true(text.includes(part), part);
   }
 });
