@@ -6,6 +6,10 @@ if (major < 20 || (major === 20 && minor < 19)) {
   process.exit(125);
 }
 
+// A reader of ours that went away is no reason to end the command.
+process.stdout.on("error", () => {});
+process.stderr.on("error", () => {});
+
 try {
   const { runProgram } = await import("./program.js");
   process.exit(await runProgram(process.argv.slice(2)));
