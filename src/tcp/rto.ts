@@ -28,6 +28,7 @@ export class RetransmissionTimeout {
 
   /** Milliseconds until the next retransmission. */
   get milliseconds(): number {
+    if (this.#backoff === 0) return this.#timeout;
     return Math.min(this.#timeout * 2 ** this.#backoff, this.#options.maximumTimeout);
   }
 

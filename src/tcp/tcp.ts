@@ -74,7 +74,9 @@ export class Tcp implements TcpContext {
   readonly #flows: (TcpFlow | null)[] = [];
   #count = 0;
   #halfOpen = 0;
-  readonly #marked: TcpFlow[] = [];
+  /** Flows to be flushed at the end of the turn: the first `#markedCount`, the rest null. The array is used again and again. */
+  readonly #marked: (TcpFlow | null)[] = [];
+  #markedCount = 0;
   /** Makes another turn come when one was not enough for all marked flows. */
   readonly #more: Timer;
   readonly #starved: TcpFlow[] = [];
@@ -159,15 +161,18 @@ export class Tcp implements TcpContext {
   endOfTurn(): void {
     if (this.#starved.length > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
     const marked = this.#marked;
-    const count = Math.min(marked.length, FLUSHES_PER_TURN);
+    const count = Math.min(this.#markedCount, FLUSHES_PER_TURN);
     for (let i = 0; i < count; i++) {
-      marked[i].marked = false;
-      marked[i].flush();
+      const flow = marked[i];
+      marked[i] = null;
+      if (flow === null) continue;
+      flow.marked = false;
+      flow.flush();
     }
-    if (count === marked.length) {
-      marked.length = 0;
-    } else {
-      marked.splice(0, count);
+    this.#markedCount -= count;
+    if (this.#markedCount > 0) {
+      marked.copyWithin(0, count, count + this.#markedCount);
+      marked.fill(null, this.#markedCount);
       this.timers.arm(this.#more, this.clock.now(), 0);
     }
   }
@@ -196,7 +201,9 @@ export class Tcp implements TcpContext {
   mark(flow: TcpFlow): void {
     if (flow.marked) return;
     flow.marked = true;
-    this.#marked.push(flow);
+    if (this.#markedCount === this.#marked.length) this.#marked.push(flow);
+    else this.#marked[this.#markedCount] = flow;
+    this.#markedCount++;
   }
 
   remove(flow: TcpFlow): void {
