@@ -43,11 +43,6 @@ export function pseudoHeader(source: Address, destination: Address, protocol: nu
 /** The same for two IPv4 addresses as 32-bit integers. */
 export function pseudoHeaderIPv4(source: number, destination: number, protocol: number, length: number): number {
   return (
-    (source >>> 16) +
-    (source & 0xffff) +
-    (destination >>> 16) +
-    (destination & 0xffff) +
-    protocol +
-    (length & 0xffff)
+    (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + (length & 0xffff)
   );
 }

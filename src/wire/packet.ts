@@ -2,8 +2,8 @@
  * Where everything lies in one packet from the sandbox, after the stack checked its lengths.
  *
  * One object per stack, filled again for each packet: nobody keeps it, and nobody keeps an offset of it beyond the turn.
- * All offsets are into `bytes`/`view`, which is the engine's slab, or a buffer of its own for a packet put together from
- * fragments. Every byte from `network` to `end` has been checked to exist.
+ * All offsets are into `bytes`/`view`, which is the engine's slab; a packet that was put together from fragments lies there
+ * too, in the slot of the last one. Every byte from `network` to `end` has been checked to exist.
  */
 export class Packet {
   bytes: Uint8Array;

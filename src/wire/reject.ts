@@ -1,5 +1,5 @@
 /** Why a packet came to nothing, for both families; stack/errors turns it into ICMP types and codes (RFC 792, RFC 1812, RFC 4443). */
-export const enum Reject {
+export enum Reject {
   NoRoute = 0,
   HostUnreachable = 1,
   ProtocolUnreachable = 2,

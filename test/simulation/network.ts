@@ -15,8 +15,9 @@ import { Neighbours } from "../../src/stack/neighbours.js";
 import type { Limits } from "../../src/udp/peers.js";
 import { type DatagramService, Udp } from "../../src/udp/udp.js";
 import { parseAddress } from "../../src/wire/address.js";
-import { SimulatedEngine, type SimulatedLink, type SimulatedOptions } from "./engine.js";
+import { SimulatedEngine, type SimulatedOptions } from "./engine.js";
 import { OUR_MAC, type Parsed, parse, SANDBOX_MAC } from "./frames.js";
+import type { SimulatedLink } from "./sockets.js";
 
 export interface SimulatedNetworkOptions {
   readonly engine?: SimulatedOptions;

@@ -9,7 +9,6 @@ import { MAX_NEIGHBOURS } from "../../src/stack/neighbours.js";
 import { Tcp } from "../../src/tcp/tcp.js";
 import { endpoint, parseAddress } from "../../src/wire/address.js";
 import { UDHCPC_DISCOVER } from "../simulation/captured.js";
-import { SimulatedDatagram, SimulatedStream } from "../simulation/engine.js";
 import {
   BROADCAST_MAC,
   echo,
@@ -25,6 +24,7 @@ import {
   udp,
 } from "../simulation/frames.js";
 import { SimulatedNetwork } from "../simulation/network.js";
+import { SimulatedDatagram, SimulatedStream } from "../simulation/sockets.js";
 
 const FRAMES = 1_000_000;
 const BATCH = 200;
