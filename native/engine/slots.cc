@@ -50,7 +50,8 @@ void Engine::refillSpares() {
 
 void Engine::setBacklog(int32_t id, int64_t bytes) {
   Socket& s = sockets_[id];
-  counters_.flushing += (bytes > 0 ? 1u : 0u) - (s.backlog > 0 ? 1u : 0u);
+  if (bytes > 0 && s.backlog == 0) counters_.flushing++;
+  if (bytes == 0 && s.backlog > 0) counters_.flushing--;
   s.backlog = bytes;
   backlog_[id] = bytes > INT32_MAX ? INT32_MAX : static_cast<int32_t>(bytes);
 }
