@@ -299,6 +299,7 @@ export class Network {
     this.#ingress.removeLink(link);
     this.#tcp.abortAll();
     this.#udp.removeLink(link);
+    this.#icmp.removeLink(link);
   }
 
   #busy(): boolean {
