@@ -23,6 +23,7 @@ import { Icmp } from "../icmp/icmp.js";
 import { createEngine } from "../native/binding.js";
 import { Control, type Engine } from "../native/engine.js";
 import type { HostLoopback, Log, PublishSpec } from "../policy/config.js";
+import { LoggedPolicy } from "../policy/logged-policy.js";
 import { NatPolicy } from "../policy/nat-policy.js";
 import type { OpenPort } from "../publish/listeners.js";
 import { Publisher } from "../publish/publisher.js";
@@ -128,7 +129,7 @@ export class Network {
     const { network, prefix } = config.cidr;
 
     const resolvers = new Resolvers({ upstreams: config.upstreams, clock });
-    const policy = new NatPolicy({
+    const rules = new NatPolicy({
       network,
       prefix,
       gateway,
@@ -138,6 +139,7 @@ export class Network {
       outboundAddress,
       resolver: () => resolvers.servers()[0] ?? null,
     });
+    const policy = new LoggedPolicy(rules, config.log, clock);
     const reassembly = new Reassembly({ clock, counters });
     const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, mac: GATEWAY_MAC });
     this.#egress = egress;
