@@ -33,7 +33,7 @@ import { flushSender, hostData, hostEnded, senderExpired } from "./sender.js";
 import { State } from "./state.js";
 import { sendReset } from "./transmit.js";
 
-/** Who published the port through which an inbound connection came. */
+/** Who published the port through which an inbound connection came. Hears nothing if the client goes away before. */
 export interface InboundListener {
   /** The sandbox did not take the connection; the socket is open, nothing of its stream was consumed, and it wants an owner. */
   refused(socket: number): void;

@@ -4,7 +4,7 @@
  * Bounded three ways: bytes per flow, bytes of all flows together (`ReassemblyBudget`), and pieces per flow, so that many
  * tiny segments cost little. What does not fit is dropped, and the sandbox sends it again.
  */
-import { after, before, distance } from "./sequence.js";
+import { after, distance } from "./sequence.js";
 
 /** Bytes that all flows together may keep. */
 export class ReassemblyBudget {
@@ -77,10 +77,5 @@ export class Reassembly {
 
   clear(): void {
     while (this.#pieces.length > 0) this.taken();
-  }
-
-  /** True if the pieces are in order: for tests. */
-  get ordered(): boolean {
-    return this.#pieces.every((piece, i) => i === 0 || !before(piece.seq, this.#pieces[i - 1].seq));
   }
 }
