@@ -70,15 +70,17 @@ class LauncherProcess implements Sandbox {
   readonly #stocks = new Map<string, SocketStock>();
   #ready: { resolve: (sandbox: Sandbox) => void; reject: (error: Error) => void } | null;
   #failure: Error | null = null;
+  #ended = false;
 
   constructor(start: LauncherStart, resolve: (sandbox: Sandbox) => void, reject: (error: Error) => void) {
     this.mac = Uint8Array.from(start.mac.split(":"), (digits) => Number.parseInt(digits, 16));
     this.#explain = start.explain;
     this.#ready = { resolve, reject };
     this.exited.catch(() => undefined); // a caller who does not wait for the end is told by start-up or by nothing
+    const closed = deferred<void>();
     this.#channel = native().openChannel(
       (bytes, fds) => this.#receive(bytes, fds),
-      () => undefined, // the launcher has ended or is about to: `exit` tells how
+      () => closed.resolve(),
     );
     try {
       this.#child = spawn(launcherPath(), [...start.arguments], {
@@ -94,8 +96,9 @@ class LauncherProcess implements Sandbox {
     this.#child.once("error", (error) => this.#end(spawnError(error)));
     this.#child.once("exit", (code, signal) => {
       const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
-      // Node may see the end before the last packets: they are read before the channel counts as closed.
-      setImmediate(() => this.#end(new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`)));
+      const error = new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`);
+      // Node may see the end before the last packets; the channel closes when they have been read.
+      closed.promise.then(() => this.#end(error));
     });
   }
 
@@ -109,9 +112,8 @@ class LauncherProcess implements Sandbox {
 
   socket(family: 4 | 6, type: "stream" | "datagram"): Promise<number> {
     const wanted = type === "stream" ? SocketType.Stream : SocketType.Datagram;
-    const stock = this.#stock(family, wanted);
-    if (this.#failure) return Promise.reject(this.#failure);
-    return stock.take();
+    if (this.#ended) return Promise.reject(new NetnsError("NAMESPACE", "the sandbox has ended"));
+    return this.#stock(family, wanted).take();
   }
 
   signal(signal: NodeJS.Signals, fromTerminal: boolean): void {
@@ -169,6 +171,7 @@ class LauncherProcess implements Sandbox {
 
   /** Nothing of the launcher is left. `error` counts where nothing better was said before. */
   #end(error: Error): void {
+    this.#ended = true;
     this.#failure ??= error;
     this.#channel.close();
     this.#ready?.reject(this.#failure);
