@@ -71,13 +71,21 @@ test.serial("a stub resolver at 127.0.0.53 is asked from outside, as the loopbac
 test.serial("the second resolver is asked when the first is silent", async (t) => {
   const bed = await Bed.create(t);
   await nameServer(bed);
-  await bed.admin(`printf 'nameserver ${OTHERS[1]}\\nnameserver ${DNS}\\n' >/etc/resolv.conf`);
+  const silent = OTHERS[1] ?? "";
+  bed.internet(["socat", "-u", `UDP-RECV:53,bind=${silent}`, "STDOUT"]);
+  await eventually(5000, "socat does not start", async () =>
+    /203\.0\.113\.12:53/.test(await bed.internet(["ss", "-Hlnu"]).succeed()),
+  );
+  await bed.admin(`printf 'nameserver ${silent}\\nnameserver ${DNS}\\n' >/etc/resolv.conf`);
   t.is(await bed.run(["dig", "+short", "+tries=1", "+time=10", "www.bed.test"]).succeed(), `${WEB}\n`);
 });
 
 test.serial("without any resolver that answers, a name fails soon", async (t) => {
   const bed = await Bed.create(t);
-  t.regex(await bed.run(["dig", "+tries=1", "+time=10", "www.bed.test"]).succeed(), /status: SERVFAIL/);
+  t.regex(await bed.run(["dig", "+tries=1", "+time=10", "www.bed.test"]).succeed(), /status: SERVFAIL/, "refused");
+  bed.internet(["socat", "-u", `UDP-RECV:53,bind=${DNS}`, "STDOUT"]);
+  await bed.listening("internet", "udp", 53);
+  t.regex(await bed.run(["dig", "+tries=1", "+time=10", "www.bed.test"]).succeed(), /status: SERVFAIL/, "silent");
 });
 
 test.serial("--dns asks another resolver, --no-dns leaves the host's resolv.conf", async (t) => {

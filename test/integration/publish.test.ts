@@ -106,7 +106,7 @@ test.serial("published UDP keeps each client's address and answers each from the
   await server.until(/ready/);
   // socat's sockets are connected: an answer from another address or port would not arrive.
   const client = (text: string, port: number, source: string) =>
-    bed.internet(["socat", "-t2", "-T2", "-", `UDP:${HOST}:6000,bind=${source}:${port}`], { input: text }).succeed();
+    bed.internet(["socat", "-t1", "-", `UDP:${HOST}:6000,bind=${source}:${port}`], { input: text }).succeed();
   const answers = await Promise.all([
     client("one", 40001, NEIGHBOUR),
     client("two", 40002, NEIGHBOUR),
@@ -116,7 +116,7 @@ test.serial("published UDP keeps each client's address and answers each from the
   await server.until(new RegExp(`^udp ${NEIGHBOUR} 40001 3$`, "m"));
   await server.until(new RegExp(`^udp ${NEIGHBOUR} 40002 3$`, "m"));
   await server.until(/^udp 203\.0\.113\.7 40001 5$/m);
-  const local = bed.host(["socat", "-t2", "-T2", "-", "UDP:127.0.0.1:6000"], { input: "loopback" });
+  const local = bed.host(["socat", "-t1", "-", "UDP:127.0.0.1:6000"], { input: "loopback" });
   t.is(await local.succeed(), "loopback");
 });
 

@@ -35,7 +35,7 @@ test.serial("a wrong option is 2, with one line that says what is expected", asy
 
 test.serial("a failure of ours is 125", async (t) => {
   const bed = await Bed.create(t);
-  await bed.admin("mount --bind /dev/null /dev/net/tun");
+  await bed.admin("mount -t tmpfs none /dev/net");
   const { code, stdout, stderr } = await bed.run(["echo", "started"]).exit();
   t.is(code, 125);
   t.is(stdout, "");
@@ -78,17 +78,16 @@ test.serial("standard input, output and error pass through, as they are", async 
 
 test.serial("the command has the caller's ids, directory, environment, mask, and no capabilities", async (t) => {
   const bed = await Bed.create(t);
-  const script = "id; pwd; umask; ulimit -n; env | grep -v '^_=' | sort";
-  const shell = ["bash", "-c", `umask 027; ${script}`];
+  const script = "id; pwd; umask; ulimit -t; env | grep -v '^_=' | sort";
   const options = { env: { FOO: "a b\nc" }, cwd: "/usr/share", input: "" };
   const outside = await bed
-    .host(["sh", "-c", `umask 027; ulimit -S -n 1024; exec bash -c "$1"`, "sh", script], options)
+    .host(["sh", "-c", `umask 027; ulimit -t 4711; exec bash -c "$1"`, "sh", script], options)
     .succeed();
   const main = `${process.execPath} ${ROOT}/dist/src/cli/main.js`;
   const inside = await bed
-    .host(["sh", "-c", `umask 027; ulimit -S -n 1024; exec ${main} run -- bash -c "$1"`, "sh", script], options)
+    .host(["sh", "-c", `umask 027; ulimit -t 4711; exec ${main} run -- bash -c "$1"`, "sh", script], options)
     .succeed();
-  t.is(inside, outside, shell.join(" "));
+  t.is(inside, outside);
   const status = await bed.run(["cat", "/proc/self/status"]).succeed();
   t.regex(status, /^CapEff:\s0+$/m);
   t.regex(status, /^CapPrm:\s0+$/m);
@@ -102,7 +101,7 @@ test.serial("the command has the caller's ids, directory, environment, mask, and
 test.serial("--root makes the caller root inside, and nowhere else", async (t) => {
   const bed = await Bed.create(t);
   t.is(await bed.script("id -u; id -g", ["--root"]).succeed(), "0\n0\n");
-  await bed.script("ip link add dummy0 type dummy && touch /tmp/mine", ["--root"]).succeed();
+  await bed.script("ip link set tap0 mtu 1400 && touch /tmp/mine", ["--root"]).succeed();
   t.is(await bed.host(["stat", "-c", "%u", "/tmp/mine"]).succeed(), `${process.getuid?.()}\n`);
   t.not((await bed.run(["sh", "-c", "echo x >/mnt/etc/passwd"], ["--root"]).exit()).code, 0);
 });
@@ -120,7 +119,7 @@ test.serial("addresses, routes and names inside are what people know, or what th
   const show = "ip -o -4 address show; ip -o link show; ip route; hostname; cat /etc/resolv.conf /etc/hosts";
   const usual = await bed.script(show).succeed();
   t.regex(usual, /tap0\s+inet 10\.0\.2\.100\/24/);
-  t.regex(usual, /tap0:.* mtu 1500 .*state UP/s);
+  t.regex(usual, /tap0: <.*UP,LOWER_UP.*> mtu 1500 /);
   t.regex(usual, /: lo: <LOOPBACK,UP,LOWER_UP>/);
   t.regex(usual, /^default via 10\.0\.2\.2 dev tap0/m);
   t.regex(usual, /^nameserver 10\.0\.2\.3$/m);
@@ -176,7 +175,7 @@ test.serial("--quiet, --verbose and --log-file", async (t) => {
 test.serial("--help has examples, --version the version", async (t) => {
   const bed = await Bed.create(t);
   const help = await bed.netns(["run", "--help"]).succeed();
-  t.regex(help, /netns-rootless run --publish 6000:8080 -- python3 -m http\.server 8080/);
+  t.regex(help, /netns-rootless run (-p|--publish) 6000:8080 -- python3 -m http\.server 8080/);
   t.regex(help, /--allow-host-loopback/);
   t.regex(await bed.netns(["--help"]).succeed(), /attach.*doctor/s);
   const { version } = JSON.parse(await readFile(`${ROOT}/package.json`, "utf8")) as { version: string };

@@ -2,6 +2,7 @@
 LENGTH`; then `end ADDRESS PORT BYTES` or `error ADDRESS PORT NAME`. Usage: echo.py PORT ADDRESS..."""
 
 import asyncio
+import socket
 import sys
 
 
@@ -20,19 +21,19 @@ async def serve(reader, writer):
     writer.close()
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def datagram_received(self, data, client):
-        print("udp", client[0], client[1], len(data))
-        self.transport.sendto(data, client)
+def datagram(server):
+    """Not by asyncio, which sends no empty datagrams."""
+    data, client = server.recvfrom(65536)
+    print("udp", client[0], client[1], len(data))
+    server.sendto(data, client)
 
 
 async def main(port, addresses):
     for address in addresses:
         await asyncio.start_server(serve, address, port, backlog=4096)
-        await asyncio.get_running_loop().create_datagram_endpoint(Datagrams, local_addr=(address, port))
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((address, port))
+        asyncio.get_running_loop().add_reader(server, datagram, server)
     print("ready")
     await asyncio.Event().wait()
 
