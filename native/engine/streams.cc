@@ -86,7 +86,13 @@ bool Engine::visitStream(int32_t id) {
   if (s.state == State::Connecting) {
     if (!(s.flags & (kWritable | kError | kHangup))) return false;
     const int error = takeError(s.fd);
-    if (error != 0) {
+    if (error != 0 && unread(s.fd) > 0) {
+      // It was connected, brought something, and is dead already: all in the order in which it happened.
+      s.state = State::Open;
+      s.error = error;
+      counters_.connected++;
+      event(EventKind::Connected, id);
+    } else if (error != 0) {
       fail(id, error);
     } else if (s.flags & kWritable) {
       s.state = State::Open;

@@ -164,6 +164,7 @@ export class HostSockets implements Streams, Datagrams {
   /** Call it last in each turn: orders that come after it wake the engine. */
   endOfTurn(): void {
     this.#inTurn = false;
+    this.#turn = (this.#turn + 1) | 0; // what was sent in this turn is the engine's to count from now on
     if (this.#waiting.length > 0) this.#control[Control.Again] = 1;
   }
 

@@ -1,0 +1,136 @@
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import net from "node:net";
+import test from "ava";
+import { at, pattern, Recorder, Rig } from "./rig.js";
+
+/** A client and a server of Node with a spliced pair of the engine between them. */
+async function between(
+  rig: Rig,
+  early = "",
+): Promise<{ client: net.Socket; server: net.Socket; ended: Promise<number> }> {
+  const listening = net.createServer({ allowHalfOpen: true }).listen(0, "127.0.0.1");
+  await once(listening, "listening");
+  const serverPort = (listening.address() as AddressInfo).port;
+  const inner = new Recorder(rig, 0);
+  let accepted = -1;
+  const { port } = rig.listen({
+    accepted: (_listener, socket) => {
+      accepted = socket;
+      const outer = new Recorder(rig, 0);
+      outer.consumes = false;
+      rig.sockets.own(socket, outer);
+      // Reported but not consumed: it must be sent by the pair all the same.
+      rig.sockets.credit(socket, 1000, 1000);
+      inner.open(rig.sockets.connect(at("127.0.0.1", serverPort), null, inner));
+    },
+  });
+  const client = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  if (early) client.write(early);
+  const [[server]] = await Promise.all([once(listening, "connection"), once(client, "connect")]);
+  await rig.until("connected", () => inner.log.includes("connected"));
+  let settle: (errno: number) => void = () => {};
+  const ended = new Promise<number>((resolve) => {
+    settle = resolve;
+  });
+  await rig.turn(() => rig.sockets.splice(accepted, inner.socket, settle));
+  listening.close();
+  return { client, server: server as net.Socket, ended };
+}
+
+async function drainTo(socket: net.Socket): Promise<string> {
+  const hash = createHash("sha256");
+  socket.on("data", (data) => hash.update(data));
+  await once(socket, "end");
+  return hash.digest("hex");
+}
+
+test("both directions at once, 64 MB each, every byte; then both sockets are closed", async (t) => {
+  const rig = new Rig();
+  const { client, server, ended } = await between(rig);
+  const expected: Record<string, string> = {};
+  const feed = async (name: string, socket: net.Socket, seed: number): Promise<void> => {
+    const hash = createHash("sha256");
+    const block = pattern(1 << 20, seed);
+    for (let i = 0; i < 64; i++) {
+      hash.update(block);
+      if (!socket.write(block)) await once(socket, "drain");
+    }
+    socket.end();
+    expected[name] = hash.digest("hex");
+  };
+  const [atServer, atClient] = await Promise.all([
+    drainTo(server),
+    drainTo(client),
+    feed("client", client, 1),
+    feed("server", server, 2),
+  ]);
+  t.is(atServer, expected.client);
+  t.is(atClient, expected.server);
+  t.is(await ended, 0);
+  const counters = rig.engine.counters();
+  t.is(counters["sockets.open"], 1, "the listener");
+  t.is(counters["splice.bytes"], 2 * 64 * (1 << 20));
+  rig.stop();
+});
+
+test("what was reported and not consumed is sent, and half-close crosses", async (t) => {
+  const rig = new Rig();
+  const { client, server, ended } = await between(rig, "early ");
+  client.end("late");
+  const chunks: Buffer[] = [];
+  server.on("data", (data) => chunks.push(data));
+  await once(server, "end");
+  t.is(Buffer.concat(chunks).toString(), "early late");
+  server.end("answer after the end");
+  const answers: Buffer[] = [];
+  client.on("data", (data) => answers.push(data));
+  await once(client, "end");
+  t.is(Buffer.concat(answers).toString(), "answer after the end");
+  t.is(await ended, 0);
+  rig.stop();
+});
+
+test("a reset crosses as a reset, in both directions", async (t) => {
+  for (const from of ["client", "server"] as const) {
+    const rig = new Rig();
+    const pair = await between(rig);
+    const other = from === "client" ? pair.server : pair.client;
+    const error = once(other, "error");
+    pair[from].resetAndDestroy();
+    const [cause] = (await error) as [NodeJS.ErrnoException];
+    t.is(cause.code, "ECONNRESET");
+    t.is(await pair.ended, 104);
+    t.is(rig.engine.counters()["sockets.open"], 1);
+    rig.stop();
+  }
+});
+
+test("a reader that stops holds the writer back, and loses nothing", async (t) => {
+  const rig = new Rig();
+  const { client, server, ended } = await between(rig);
+  server.pause();
+  const hash = createHash("sha256");
+  const block = pattern(1 << 20, 3);
+  let blocks = 0;
+  while (blocks < 64 && client.write(block)) {
+    hash.update(block);
+    blocks++;
+  }
+  hash.update(block);
+  blocks++;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const held = rig.engine.counters();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  t.true(rig.engine.counters()["engine.wakeups"] - held["engine.wakeups"] <= 2, "nothing is polled meanwhile");
+  client.end();
+  server.end();
+  client.resume();
+  const drained = drainTo(server);
+  server.resume();
+  const digest = await drained;
+  t.is(digest, hash.digest("hex"));
+  t.is(await ended, 0);
+  rig.stop();
+});
