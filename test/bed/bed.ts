@@ -153,7 +153,10 @@ export class Bed {
     return answer;
   }
 
-  /** Sends a signal to a process of the bed; one that is gone is no error. */
+  /**
+   * Sends a signal to a process of the bed; one that is gone is no error. Do not stop a program's own process (but one that
+   * it started): the nsenter that waits for it outside of the bed would stop with it, and stay so.
+   */
   async kill(pid: number, signal: string): Promise<void> {
     await this.admin(`kill -s ${signal} ${pid} 2>/dev/null || :`);
   }

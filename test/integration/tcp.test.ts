@@ -30,17 +30,12 @@ test.serial("half-close: what comes after the sandbox has finished sending arriv
 
 test.serial("half-close: what the sandbox sends after the other side has finished arrives", async (t) => {
   const bed = await Bed.create(t);
-  const server = bed.internet([
-    "socat",
-    "-t5",
-    `TCP-LISTEN:5000,bind=${WEB}`,
-    "SYSTEM:echo first; exec >&-; cat >&2,pipes",
-  ]);
+  const server = bed.internet(["nc", "-N", "-l", WEB, "5000"], { input: "first\n" });
   await bed.listening("internet", "tcp", 5000);
   // The client goes on only when it has seen the other side's end.
   const client = `exec 3<>/dev/tcp/${WEB}/5000; cat <&3; echo ended; echo late >&3`;
   t.is(await bed.script(client).succeed(), "first\nended\n");
-  await server.until(/late\n/, 5000, "stderr");
+  t.is(await server.succeed(5000), "late\n");
 });
 
 test.serial("half-close through a published port, both ways", async (t) => {
@@ -99,6 +94,16 @@ async function resident(bed: Bed, pid: number): Promise<number> {
   return Number(await bed.admin(`awk '/VmRSS/ {print $2}' /proc/${pid}/status`)) / 1024;
 }
 
+/** Process id of the one process of the bed with this command line. */
+async function processId(bed: Bed, commandLine: string): Promise<number> {
+  let pid = 0;
+  await eventually(5000, `${commandLine} does not run`, async () => {
+    pid = Number((await bed.admin(`pgrep -x -f '${commandLine}' || :`)).trim());
+    return pid > 0;
+  });
+  return pid;
+}
+
 /**
  * Stops the reader (a process of the bed) for 5 s when it has begun to read into `file`, and checks that the rest waits:
  * neither the file nor our memory grows.
@@ -120,10 +125,10 @@ async function stopReader(t: ExecutionContext, bed: Bed, product: number, reader
 test.serial("a reader outside that stops for 5 s stops the writer inside and loses nothing", async (t) => {
   const bed = await Bed.create(t);
   await bed.host(["sh", "-c", `head -c ${STREAM} /dev/urandom >/tmp/sent`]).succeed();
-  const reader = bed.internet(["sh", "-c", `exec nc -d -l ${WEB} 5000 >/tmp/arrived`]);
+  const reader = bed.internet(["sh", "-c", `nc -d -l ${WEB} 5000 >/tmp/arrived; exit $?`]);
   await bed.listening("internet", "tcp", 5000);
   const writer = bed.script(`nc -N ${WEB} 5000 </tmp/sent; echo sent`);
-  await stopReader(t, bed, await writer.pid, await reader.pid, "/tmp/arrived");
+  await stopReader(t, bed, await writer.pid, await processId(bed, `nc -d -l ${WEB} 5000`), "/tmp/arrived");
   t.is(writer.stdout, "", "the writer waits");
   await writer.succeed();
   await reader.succeed(5000);
@@ -136,12 +141,7 @@ test.serial("a reader inside that stops for 5 s stops the writer outside and los
   const writer = bed.internet(["sh", "-c", `nc -N -l ${WEB} 5000 </tmp/sent; echo sent`]);
   await bed.listening("internet", "tcp", 5000);
   const reader = bed.run(["sh", "-c", `exec nc -d ${WEB} 5000 >/tmp/arrived`]);
-  let inside = 0;
-  await eventually(5000, "nc does not run inside", async () => {
-    inside = Number((await bed.admin(`pgrep -x -f 'nc -d ${WEB} 5000' || :`)).trim());
-    return inside > 0;
-  });
-  await stopReader(t, bed, await reader.pid, inside, "/tmp/arrived");
+  await stopReader(t, bed, await reader.pid, await processId(bed, `nc -d ${WEB} 5000`), "/tmp/arrived");
   t.is(writer.stdout, "", "the writer waits");
   await writer.succeed();
   await reader.succeed(5000);

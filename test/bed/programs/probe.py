@@ -4,11 +4,12 @@ RESULT` and `udp ADDRESS PORT RESULT`; RESULT is an errno's name, `silence`, or 
 import errno
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 
 def tcp(address, port):
     with socket.socket() as client:
-        client.settimeout(0.5)
+        client.settimeout(1)
         client.connect((address, port))
         client.sendall(b"secret?")
         return "REACHED" if client.recv(100) else "closed"
@@ -17,19 +18,24 @@ def tcp(address, port):
 def udp(address, port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        client.settimeout(0.3)
+        client.settimeout(0.7)
         client.sendto(b"secret?", (address, port))
         client.recvfrom(100)
         return "REACHED"
 
 
-for address in sys.argv[2:]:
-    for port in map(int, sys.argv[1].split(",")):
-        for attempt in (tcp, udp):
-            try:
-                result = attempt(address, port)
-            except TimeoutError:
-                result = "silence"
-            except OSError as error:
-                result = errno.errorcode[error.errno]
-            print(attempt.__name__, address, port, result)
+def probe(attempt, address, port):
+    try:
+        result = attempt(address, port)
+    except TimeoutError:
+        result = "silence"
+    except OSError as error:
+        result = errno.errorcode[error.errno]
+    return f"{attempt.__name__} {address} {port} {result}"
+
+
+ports = [int(port) for port in sys.argv[1].split(",")]
+with ThreadPoolExecutor(16) as pool:
+    probes = [(attempt, address, port) for address in sys.argv[2:] for port in ports for attempt in (tcp, udp)]
+    for line in pool.map(lambda each: probe(*each), probes):
+        print(line)
