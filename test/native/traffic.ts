@@ -1,0 +1,108 @@
+/**
+ * A program for commands.test.ts: some traffic of every kind through one engine, checked. Exits with 0 when all of it came
+ * through. It is meant to be run with sanitizers, where what counts is what they see.
+ */
+import assert from "node:assert";
+import { once } from "node:events";
+import net from "node:net";
+import { at, Mailbox, pattern, Recorder, Rig } from "./rig.js";
+
+const rig = new Rig({ slots: 64, maxSockets: 32 });
+
+// A stream that sends what it gets to a reader that pauses, through a backlog, and closes with one.
+const server = net.createServer({ allowHalfOpen: true }).listen(0, "127.0.0.1");
+await once(server, "listening");
+const address = server.address();
+assert(address !== null && typeof address === "object");
+const stream = new Recorder(rig);
+await rig.turn(() => stream.open(rig.sockets.connect(at("127.0.0.1", address.port), null, stream)));
+const [reader] = (await once(server, "connection")) as [net.Socket];
+reader.pause();
+await rig.until("connected", () => stream.log.includes("connected"));
+let sent = 0;
+const sizes = [60_000, 200, 1, 8192, 8193, 69_632];
+for (let i = 0; i < 400 && rig.sockets.freeMemory > 0.3; i++) {
+  const bytes = pattern(sizes[i % sizes.length], i);
+  await rig.turn(() => {
+    if (rig.sockets.sendCopy(stream.socket, bytes)) sent += bytes.length;
+  });
+}
+assert(rig.sockets.backlog(stream.socket) > 0, "the reader held it back");
+reader.write(pattern(300_000));
+await rig.until("what the reader wrote", () => stream.received === 300_000);
+await rig.turn(() => rig.sockets.close(stream.socket));
+let got = 0;
+reader.on("data", (data) => {
+  got += data.length;
+});
+reader.resume();
+await once(reader, "end");
+assert.equal(got, sent);
+reader.destroy();
+
+// Rewinding, and a reset with a backlog.
+const again = new Recorder(rig, 0);
+again.consumes = false;
+await rig.turn(() => again.open(rig.sockets.connect(at("127.0.0.1", address.port), null, again)));
+const [writer] = (await once(server, "connection")) as [net.Socket];
+writer.on("error", () => {});
+writer.pause();
+writer.write(pattern(60_000)); // what fits the kernel's receive buffer before any of it is consumed
+await rig.until("connected again", () => again.log.includes("connected"));
+await rig.turn(() => rig.sockets.credit(again.socket, 60_000, 65_483));
+await rig.until("all of it", () => again.received === 60_000);
+await rig.turn(() => {
+  rig.sockets.consume(again.socket, 1000);
+  rig.sockets.rewind(again.socket, 500);
+  rig.sockets.credit(again.socket, 1 << 20, 1400);
+});
+await rig.until("most of it again", () => again.received === 60_000 + 58_500);
+for (let i = 0; i < 200 && rig.sockets.backlog(again.socket) === 0; i++) {
+  await rig.turn(() => {
+    for (let k = 0; k < 8; k++) rig.sockets.sendCopy(again.socket, pattern(60_000));
+  });
+}
+await rig.turn(() => rig.sockets.reset(again.socket));
+writer.destroy();
+server.close();
+
+// Datagrams: alone, in runs, refused by the other side and by this host.
+const inbox = new Mailbox(rig);
+const outbox = new Mailbox(rig);
+const receiver = rig.sockets.open(4, at("127.0.0.1", 0), inbox);
+const sender = rig.sockets.open(4, at("127.0.0.1", 0), outbox);
+await rig.turn(() => {
+  const to = at("127.0.0.1", rig.port(receiver));
+  for (let i = 0; i < 12; i++) rig.sockets.sendCopyTo(sender, pattern(900), to, at("127.0.0.1", 0));
+  rig.sockets.sendCopyTo(sender, pattern(65_507), to, null);
+  rig.sockets.sendCopyTo(sender, pattern(65_508), to, null);
+  rig.sockets.sendCopyTo(sender, pattern(10), at("127.0.0.1", 1), null);
+});
+await rig.until("13 datagrams", () => inbox.single.length === 13);
+await rig.until("two failures", () => outbox.failures.length === 2);
+
+// A pair, half-closed by both.
+const target = net.createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, "127.0.0.1");
+await once(target, "listening");
+const targetAddress = target.address();
+assert(targetAddress !== null && typeof targetAddress === "object");
+const inner = new Recorder(rig, 0);
+let outer = -1;
+const { port } = rig.listen({
+  accepted: (_listener, socket) => {
+    outer = socket;
+    inner.open(rig.sockets.connect(at("127.0.0.1", targetAddress.port), null, inner));
+  },
+});
+const client = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+await rig.until("inner connected", () => inner.log.includes("connected"));
+const ended = new Promise<number>((resolve) => void rig.turn(() => rig.sockets.splice(outer, inner.socket, resolve)));
+const payload = pattern(3_000_000);
+client.end(payload);
+const back: Buffer[] = [];
+for await (const chunk of client) back.push(chunk as Buffer);
+assert(Buffer.concat(back).equals(payload));
+assert.equal(await ended, 0);
+target.close();
+assert.equal(rig.error, null);
+rig.stop();
