@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import test from "ava";
 import { Bed, DNS, eventually, HOST, NEIGHBOUR, WEB } from "../bed/bed.js";
@@ -69,4 +71,23 @@ test("a closed bed leaves no process", async (t) => {
     return stat === "gone";
   });
   t.is((await sleeper.exit(1000)).signal, "SIGKILL");
+});
+
+test("a test process that is killed leaves no process", async (t) => {
+  const bed = new URL("../bed/bed.js", import.meta.url).href;
+  const script = `
+    import { Bed } from ${JSON.stringify(bed)};
+    const bed = await Bed.create({ teardown() {} });
+    await bed.host(["setsid", "sleep", "4711"]).pid;
+    console.log(bed.ownerPid);`;
+  const program = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(program.stdout, "data");
+  const owner = Number(String(line));
+  t.true(owner > 1);
+  const running = async () => /^State:\s+[^ZX]/m.test(await readFile(`/proc/${owner}/status`, "utf8").catch(() => ""));
+  t.true(await running());
+  program.kill("SIGKILL");
+  await eventually(2000, "the owner still runs", async () => !(await running()));
 });

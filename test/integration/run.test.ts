@@ -191,6 +191,17 @@ proc wait_for {pattern} {
     eof { puts "\\nENDED BEFORE: $pattern"; exit 98 }
   }
 }
+# Waits until a program runs in the terminal's foreground process group: a key that comes earlier would go to the shell.
+proc wait_in_front {name} {
+  for {set i 0} {$i < 200} {incr i} {
+    foreach line [split [exec ps -e -o stat=,args=] "\\n"] {
+      if {[regexp "^S\\\\S*\\\\+ +$name" $line]} { return }
+    }
+    after 50
+  }
+  puts "\\nNOT IN FRONT: $name"
+  exit 97
+}
 proc finish {} {
   expect eof
   lassign [wait] pid id os status
@@ -221,24 +232,25 @@ wait_for {ready> $}
 send "trap 'echo RE''SIZED' WINCH\\r"
 wait_for {ready> $}
 stty rows 44 columns 88 < $spawn_out(slave,name)
+wait_for {RESIZED}
 send "stty size\\r"
 wait_for {44 88}
 send "sh -c 'echo star''ted; exec sleep 100'\\r"
-wait_for {started}
+wait_in_front {sleep 100}
 send "\\x1a"
 wait_for {Stopped}
 send "bg\\r"
 wait_for {ready> $}
 send "jobs\\r"
-wait_for {Running}
+wait_for {Running.*ready> $}
 send "fg\\r"
-wait_for {sleep 100}
+wait_in_front {sleep 100}
 send "\\x03"
 wait_for {ready> $}
 send "echo co''de=$?\\r"
 wait_for {code=130}
 send "sh -c 'echo aga''in; exec sleep 100'\\r"
-wait_for {again}
+wait_in_front {sleep 100}
 send "\\x1c"
 wait_for {Quit}
 send "exit 3\\r"
@@ -259,12 +271,12 @@ spawn bash --norc --noprofile -i
 send "PS1='rea''dy> '; stty -a >/tmp/before\\r"
 wait_for {ready> $}
 send "$env(NETNS) sh -c 'echo star''ted; exec sleep 100'\\r"
-wait_for {started}
+wait_in_front {sleep 100}
 send "\\x1a"
 wait_for {Stopped}
 wait_for {ready> $}
 send "fg\\r"
-wait_for {sleep 100}
+wait_in_front {sleep 100}
 send "\\x03"
 wait_for {ready> $}
 send "echo co''de=$?\\r"
