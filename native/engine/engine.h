@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 #include <uv.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -176,6 +177,16 @@ struct Pipe {
   int32_t size;
 };
 
+// Memory that the engine and an ArrayBuffer share: it goes when both have let go of it, in whatever order they end.
+struct Mapping {
+  uint8_t* at;
+  size_t size;
+  std::atomic<int> holders;
+
+  static Mapping* make(size_t size);
+  void release();
+};
+
 class Engine {
  public:
   Engine(napi_env env, const Options& options);
@@ -185,7 +196,6 @@ class Engine {
 
   // False when memory or descriptors are short; errno is set.
   bool open();
-  bool opened() const { return slab_ != nullptr; }
 
   // The methods of engine.ts. Those that return a socket return -errno on failure.
   int32_t addLink(int fd);
@@ -300,11 +310,11 @@ class Engine {
   int32_t max_sockets_;
   Counters counters_;
 
-  // Shared memory. `shared_` is one mapping that holds all the small arrays.
+  // Shared memory: the slab, and one mapping that holds all the small arrays.
+  Mapping* slab_mapping_ = nullptr;
+  Mapping* shared_mapping_ = nullptr;
   uint8_t* slab_ = nullptr;
   size_t slab_size_ = 0;
-  uint8_t* shared_ = nullptr;
-  size_t shared_size_ = 0;
   int32_t* control_ = nullptr;
   double* clock_ = nullptr;
   int32_t* events_ = nullptr;
@@ -313,7 +323,6 @@ class Engine {
   Endpoint* command_addresses_ = nullptr;
   int32_t* spares_ = nullptr;
   int32_t* backlog_ = nullptr;
-  bool memory_handed_over_ = false;
 
   // Slots
   int32_t* free_slots_ = nullptr;  // a stack: the last one freed is the first one used again

@@ -30,11 +30,6 @@ constexpr int kSlotsForSockets = 8;
 constexpr size_t kDiscardSize = 65536;
 constexpr int kDiscardVectors = 1001;
 
-void* reserve(size_t size) {
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return memory == MAP_FAILED ? nullptr : memory;
-}
-
 template <typename T>
 T* table(size_t count) {
   return static_cast<T*>(calloc(count, sizeof(T)));
@@ -51,17 +46,27 @@ bool hasPeekOffset(int domain) {
   return works;
 }
 
-struct Mapping {
-  size_t size;
-};
+void letGo(napi_env, void*, void* mapping) { static_cast<Mapping*>(mapping)->release(); }
 
-void unmap(napi_env, void* memory, void* hint) {
-  auto* mapping = static_cast<Mapping*>(hint);
-  munmap(memory, mapping->size);
-  delete mapping;
+napi_value arrayBuffer(napi_env env, Mapping* mapping) {
+  napi_value buffer = nullptr;
+  mapping->holders++;
+  if (napi_create_external_arraybuffer(env, mapping->at, mapping->size, letGo, mapping, &buffer) != napi_ok) mapping->release();
+  return buffer;
 }
 
 }  // namespace
+
+Mapping* Mapping::make(size_t size) {
+  void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return at == MAP_FAILED ? nullptr : new Mapping{static_cast<uint8_t*>(at), size, 1};
+}
+
+void Mapping::release() {
+  if (--holders > 0) return;
+  munmap(at, size);
+  delete this;
+}
 
 Engine::Engine(napi_env env, const Options& options)
     : env_(env), options_(options), slots_(options.slots), max_sockets_(options.max_sockets) {
@@ -80,7 +85,7 @@ bool Engine::open() {
   const auto sockets = static_cast<size_t>(max_sockets_);
 
   slab_size_ = slots * kSlotSize + kControlArea;
-  slab_ = static_cast<uint8_t*>(reserve(slab_size_));
+  slab_mapping_ = Mapping::make(slab_size_);
   size_t sizes[] = {
       kControlWords * sizeof(int32_t),
       sizeof(double),
@@ -91,10 +96,12 @@ bool Engine::open() {
       kSpares * sizeof(int32_t),
       sockets * sizeof(int32_t),
   };
-  for (const size_t size : sizes) shared_size_ += aligned(size);
-  shared_ = static_cast<uint8_t*>(reserve(shared_size_));
-  if (slab_ == nullptr || shared_ == nullptr) return false;
-  uint8_t* at = shared_;
+  size_t shared_size = 0;
+  for (const size_t size : sizes) shared_size += aligned(size);
+  shared_mapping_ = Mapping::make(shared_size);
+  if (slab_mapping_ == nullptr || shared_mapping_ == nullptr) return false;
+  slab_ = slab_mapping_->at;
+  uint8_t* at = shared_mapping_->at;
   void* parts[8];
   for (int i = 0; i < 8; i++) {
     parts[i] = at;
@@ -154,10 +161,8 @@ bool Engine::open() {
 
 Engine::~Engine() {
   shutDown();
-  if (!memory_handed_over_) {
-    if (slab_ != nullptr) munmap(slab_, slab_size_);
-    if (shared_ != nullptr) munmap(shared_, shared_size_);
-  }
+  if (slab_mapping_ != nullptr) slab_mapping_->release();
+  if (shared_mapping_ != nullptr) shared_mapping_->release();
   for (void* memory : {static_cast<void*>(free_slots_), static_cast<void*>(kept_), static_cast<void*>(turn_of_),
                        static_cast<void*>(turn_slots_), static_cast<void*>(pieces_), static_cast<void*>(sockets_),
                        static_cast<void*>(free_sockets_), static_cast<void*>(ring_), static_cast<void*>(splice_starts_),
@@ -168,15 +173,12 @@ Engine::~Engine() {
   }
 }
 
-// The views of engine.ts. From now on the mappings live as long as the ArrayBuffers do.
+// The views of engine.ts.
 napi_value Engine::memoryObject(napi_env env) {
   napi_value object;
-  napi_value slab;
-  napi_value shared;
   napi_create_object(env, &object);
-  napi_create_external_arraybuffer(env, slab_, slab_size_, unmap, new Mapping{slab_size_}, &slab);
-  napi_create_external_arraybuffer(env, shared_, shared_size_, unmap, new Mapping{shared_size_}, &shared);
-  memory_handed_over_ = true;
+  const napi_value slab = arrayBuffer(env, slab_mapping_);
+  const napi_value shared = arrayBuffer(env, shared_mapping_);
   napi_set_named_property(env, object, "slab", slab);
   napi_value slots;
   napi_create_int32(env, slots_, &slots);
@@ -198,7 +200,7 @@ napi_value Engine::memoryObject(napi_env env) {
   };
   for (const auto& view : views) {
     napi_value array;
-    const auto offset = static_cast<size_t>(static_cast<uint8_t*>(view.at) - shared_);
+    const auto offset = static_cast<size_t>(static_cast<uint8_t*>(view.at) - shared_mapping_->at);
     napi_create_typedarray(env, view.type, view.length, shared, offset, &array);
     napi_set_named_property(env, object, view.name, array);
   }
