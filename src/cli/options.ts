@@ -251,7 +251,7 @@ export function parseOutbound(text: string, interfaces: Interfaces): Address {
   try {
     address = parseAddress(text);
   } catch {
-    const own = interfaces[text];
+    const own = Object.hasOwn(interfaces, text) ? interfaces[text] : undefined;
     if (own === undefined) {
       const names = Object.keys(interfaces).join(", ");
       throw usage(
