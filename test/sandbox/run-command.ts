@@ -29,6 +29,7 @@ const sandbox = await launch({
 for (const signal of ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1"] as const) {
   process.on(signal, () => sandbox.signal(signal, process.stdin.isTTY && signal !== "SIGTERM"));
 }
+for (const note of sandbox.notes) console.error(note);
 sandbox.start();
 try {
   const { code, signal } = await sandbox.exited;
