@@ -48,7 +48,7 @@ int netlink_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned mtu) {
+int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned mtu, unsigned queue) {
   struct request request;
   struct ifinfomsg *link = begin(&request, RTM_NEWLINK, 0, sizeof *link);
   link->ifi_index = index;
@@ -56,6 +56,7 @@ int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned m
   link->ifi_change = IFF_UP;
   if (mac) put(&request, IFLA_ADDRESS, mac, 6);
   if (mtu) put(&request, IFLA_MTU, &mtu, sizeof mtu);
+  if (queue) put(&request, IFLA_TXQLEN, &queue, sizeof queue);
   return talk(netlink, &request);
 }
 

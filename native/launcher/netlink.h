@@ -5,8 +5,8 @@
 #include <netinet/in.h>
 
 int netlink_open(void);
-/* `mac` NULL, `mtu` 0: leave as it is. Also sets the interface up. */
-int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned mtu);
+/* `mac` NULL, `mtu` 0, `queue` (frames) 0: leave as it is. Also sets the interface up. */
+int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned mtu, unsigned queue);
 /* Adds the address without the route that the kernel would add by itself, so that ours can carry metrics. */
 int netlink_add_address(int netlink, int index, struct in_addr address, unsigned prefix);
 /* A route to `destination`/`prefix`, on the link if `gateway` is 0. `congestion` NULL: the kernel's default. */

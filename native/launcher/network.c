@@ -65,6 +65,10 @@ static void write_sysctl(const char *name, const char *value) {
   if (fd >= 0) close(fd);
 }
 
+/* Frames that wait to be read. A TAP does not stop its senders when its queue is full, it drops: with the kernel's default of 1000
+   a thousand connections that begin at once lose their SYNs. A frame may hold 64 KiB of kernel memory, so not many more either. */
+#define TAP_QUEUE 4096
+
 static void write_sysctls(const struct options *options) {
   char name[96], value[32];
   if (!options->ipv6) {
@@ -105,13 +109,13 @@ static int add_routes_with_congestion(int netlink, int index, const struct optio
 struct tap create_network(const struct options *options) {
   int netlink = netlink_open();
   if (netlink < 0) fail("network", -netlink, "netlink");
-  int error = netlink_link_up(netlink, (int)if_nametoindex("lo"), NULL, 0);
+  int error = netlink_link_up(netlink, (int)if_nametoindex("lo"), NULL, 0, 0);
   if (error) fail("network", -error, "setting lo up");
 
   struct tap tap = create_tap(options);
   write_sysctls(options);
   int index = (int)if_nametoindex(options->ifname);
-  error = netlink_link_up(netlink, index, options->mac, options->mtu);
+  error = netlink_link_up(netlink, index, options->mac, options->mtu, TAP_QUEUE);
   if (error) fail("network", -error, "setting %s up with MTU %u", options->ifname, options->mtu);
   error = netlink_add_address(netlink, index, options->address, options->prefix);
   if (error) fail("network", -error, "adding the address to %s", options->ifname);
