@@ -51,6 +51,8 @@ export function hostData(flow: TcpFlow, offset: number, length: number): void {
 
 /** The host will send no more, and everything that it sent has been reported. */
 export function hostEnded(flow: TcpFlow): void {
+  // Too early for a FIN, and told but once: reading the stream again from its beginning has it told again.
+  if (flow.state < State.Established) flow.rewinding = true;
   if (flow.rewinding || !sending(flow.state)) return;
   // Reported again after a rewind, but the FIN has been repeated meanwhile.
   if (flow.finSent && flow.sndNxt !== flow.finSeq) return;

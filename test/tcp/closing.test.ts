@@ -1,7 +1,7 @@
 /** Ending connections: FIN both ways, half-close, reset, TIME-WAIT (RFC 9293 3.6, RFC 1122 4.2.2.13). */
 import test from "ava";
-import { Conversation, fail, knock } from "./conversation.js";
-import { ACK, FIN, pattern, RST, SYN } from "./rig.js";
+import { Conversation, connect, fail, knock } from "./conversation.js";
+import { ACK, FIN, pattern, Rig, RST, SYN } from "./rig.js";
 
 /** The host's program ends its stream; the turn that carries it. */
 function endHost(c: Conversation): void {
@@ -56,6 +56,30 @@ test("the host ends first: the sandbox sees the end behind the last byte, and ma
   const [last] = c.say({ flags: FIN | ACK });
   t.is(last.ack, c.seq);
   t.is(c.socket.gone, "closed");
+});
+
+test("a host that ends its stream during the handshake is heard when it is over, both ways", (t) => {
+  const rig = new Rig();
+  rig.turn([{ flags: SYN, seq: 5000 }]);
+  rig.host.get(0).ended = true;
+  connect(rig, rig.host.get(0));
+  const [answer] = rig.take();
+  t.is(answer.flags, SYN | ACK);
+  rig.turn([{ seq: 5001, ack: answer.seq + 1 }]);
+  rig.turn();
+  t.like(rig.take(), [{ flags: FIN | ACK, seq: answer.seq + 1 }]);
+
+  const inbound = new Rig();
+  const { socket } = knock(inbound);
+  const [syn] = inbound.take();
+  socket.ended = true;
+  inbound.turn();
+  inbound.turn([{ flags: SYN | ACK, seq: 5000, ack: syn.seq + 1 }]);
+  inbound.turn();
+  t.deepEqual(
+    inbound.take().map(({ flags }) => flags),
+    [ACK, FIN | ACK],
+  );
 });
 
 test("a FIN that comes early is not taken before what is missing", (t) => {
