@@ -7,7 +7,7 @@
  * tried before the client is told: the port was published, so it shall be reached.
  */
 import type { Counters } from "../flow/counters.js";
-import type { ListenHandler, Streams } from "../host/sockets.js";
+import type { ListenHandler, StreamHandler, Streams } from "../host/sockets.js";
 import { type Address, endpointAddress, endpointPort } from "../wire/address.js";
 import type { DirectPath } from "./direct.js";
 import { isLoopback } from "./names.js";
@@ -33,7 +33,7 @@ const MAX_WAITING = 128;
 export class TcpPort implements ListenHandler {
   readonly #options: TcpPortOptions;
   #joined: { direct: DirectPath; carry: CarryThrough; loopbackTargets: readonly Address[] } | null = null;
-  #waiting: { socket: number; address: Address; port: number }[] = [];
+  #waiting = new Set<Waiting>();
 
   constructor(options: TcpPortOptions) {
     this.#options = options;
@@ -43,8 +43,12 @@ export class TcpPort implements ListenHandler {
   join(direct: DirectPath, carry: CarryThrough, loopbackTargets: readonly Address[]): void {
     this.#joined = { direct, carry, loopbackTargets };
     const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { socket, address, port } of waiting) this.#serve(socket, address, port);
+    this.#waiting = new Set();
+    for (const { socket, address, port, ended } of waiting) {
+      // Reported to us, but to be heard by whoever serves it: reading from the beginning has it reported again.
+      if (ended) this.#options.streams.rewind(socket, 0);
+      this.#serve(socket, address, port);
+    }
   }
 
   accepted(_listener: number, socket: number, addresses: Uint8Array, at: number): void {
@@ -52,8 +56,10 @@ export class TcpPort implements ListenHandler {
     const port = endpointPort(addresses, at);
     if (this.#joined !== null) {
       this.#serve(socket, address, port);
-    } else if (this.#waiting.length < MAX_WAITING) {
-      this.#waiting.push({ socket, address, port });
+    } else if (this.#waiting.size < MAX_WAITING) {
+      const waiting = new Waiting(socket, address, port, () => this.#waiting.delete(waiting));
+      this.#waiting.add(waiting);
+      this.#options.streams.own(socket, waiting);
     } else {
       this.#options.counters.add("publish.waiting_limit");
       this.#options.streams.reset(socket);
@@ -68,4 +74,33 @@ export class TcpPort implements ListenHandler {
     else
       carry(socket, client, clientPort, insidePort, (refused) => direct.connect(refused, loopbackTargets, insidePort));
   }
+}
+
+/** A connection that waits for the sandbox. Its socket's number may be another's as soon as it has failed. */
+class Waiting implements StreamHandler {
+  readonly socket: number;
+  readonly address: Address;
+  readonly port: number;
+  readonly #gone: () => void;
+  ended = false;
+
+  constructor(socket: number, address: Address, port: number, gone: () => void) {
+    this.socket = socket;
+    this.address = address;
+    this.port = port;
+    this.#gone = gone;
+  }
+
+  end(): void {
+    this.ended = true;
+  }
+
+  failed(): void {
+    this.#gone();
+  }
+
+  // It was accepted connected, its credit is 0, and nothing is sent: none of these can come.
+  connected(): void {}
+  data(): void {}
+  drained(): void {}
 }
