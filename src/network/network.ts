@@ -95,7 +95,7 @@ export class Network {
   readonly #publisher: Publisher;
   readonly #clock: Clock;
   readonly #turns: Turns;
-  #entering: (() => void)[] = [];
+  #entering: { readonly action: () => void; readonly dropped: (() => void) | undefined }[] = [];
   #member: Member | null = null;
   #closed = false;
 
@@ -114,8 +114,12 @@ export class Network {
     const random = cryptographicRandom();
     const counters = this.#counters;
     const turns: Turns = {
-      enter: (action) => {
-        this.#entering.push(action);
+      enter: (action, dropped) => {
+        if (this.#closed) {
+          dropped?.();
+          return;
+        }
+        this.#entering.push({ action, dropped });
         engine.wake();
       },
     };
@@ -220,7 +224,10 @@ export class Network {
     }
     engine.start(
       () => this.#turn(),
-      (cause) => fail(new NetnsError("INTERNAL", `the network stack failed: ${cause.message}`, { cause })),
+      (cause) => {
+        this.close();
+        fail(new NetnsError("INTERNAL", `the network stack failed: ${cause.message}`, { cause }));
+      },
     );
   }
 
@@ -254,7 +261,7 @@ export class Network {
   async drain(milliseconds: number): Promise<void> {
     const end = performance.now() + milliseconds;
     // One turn at least: frames may have come that no turn has read yet.
-    await new Promise<void>((resolve) => this.#turns.enter(resolve));
+    await new Promise<void>((resolve) => this.#turns.enter(resolve, resolve));
     while (!this.#closed && this.#busy()) {
       if (performance.now() > end) {
         this.#config.log.warn(`gave up on ${this.#flows.size} flows that did not end within ${milliseconds / 1000} s`);
@@ -270,6 +277,7 @@ export class Network {
     this.#closed = true;
     this.#dns.close();
     this.#engine.stop();
+    for (const { dropped } of this.#entering.splice(0)) dropped?.();
   }
 
   /** Every counter of the stack and the engine, by name, and the number of flows that are open now. */
@@ -291,7 +299,7 @@ export class Network {
   #enter(): void {
     const actions = this.#entering;
     this.#entering = [];
-    for (const action of actions) action();
+    for (const { action } of actions) action();
   }
 
   #linkDown(link: number): void {

@@ -21,6 +21,8 @@ import { type Address, type Endpoint, endpoint, familyOf } from "../wire/address
 /** Makes sockets inside the namespace (see sandbox/sandbox.ts). */
 export interface InsideSockets {
   socket(family: 4 | 6, type: "stream" | "datagram"): Promise<number>;
+  /** Takes one back that nobody wants any more. */
+  discard(socket: number): void;
 }
 
 export class DirectPath {
@@ -67,7 +69,11 @@ export class DirectPath {
       return;
     }
     this.#inside.socket(familyOf(target, 8), "stream").then(
-      (fd) => this.#turns.enter(() => this.#connect(attempt, fd, target)),
+      (fd) =>
+        this.#turns.enter(
+          () => this.#connect(attempt, fd, target),
+          () => this.#inside.discard(fd),
+        ),
       () =>
         this.#turns.enter(() => {
           this.#counters.add("publish.no_inside_socket");

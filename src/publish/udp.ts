@@ -224,7 +224,11 @@ class Client implements DatagramHandler {
     const { turns, counters } = this.#options;
     const { inside, targets } = this.#behind;
     inside.socket(familyOf(targets[this.#target]), "datagram").then(
-      (fd) => turns.enter(() => this.#opened(fd)),
+      (fd) =>
+        turns.enter(
+          () => this.#opened(fd),
+          () => inside.discard(fd),
+        ),
       () =>
         turns.enter(() => {
           this.#asking = false;

@@ -116,6 +116,10 @@ class LauncherProcess implements Sandbox {
     return this.#stock(family, wanted).take();
   }
 
+  discard(socket: number): void {
+    native().closeFd(socket);
+  }
+
   signal(signal: NodeJS.Signals, fromTerminal: boolean): void {
     this.#send(Request.Signal, constants.signals[signal], fromTerminal ? 1 : 0);
   }

@@ -49,6 +49,8 @@ export interface Sandbox {
   start(): void;
   /** A non-blocking socket made inside the namespace. Rejects when the sandbox has ended. */
   socket(family: 4 | 6, type: "stream" | "datagram"): Promise<number>;
+  /** Closes a socket that socket() gave and that nobody wants any more. */
+  discard(socket: number): void;
   /** Sends a signal to the command. `fromTerminal`: it may be one that the terminal sent to the whole group, then the command has it already. */
   signal(signal: NodeJS.Signals, fromTerminal: boolean): void;
   /** Settles when the command (attach: the namespace) has ended. The network namespace is still held, so that what the command sent can be read. Rejects with a NetnsError when the launcher itself failed. */

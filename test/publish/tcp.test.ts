@@ -24,7 +24,7 @@ function published() {
   streams.listen(client("0.0.0.0", 6000), 16, port);
   const [listener] = engine.opened;
   if (listener.kind !== "listener") throw new Error("no listener");
-  const inside = { socket: () => new Promise<number>(() => {}) };
+  const inside = { socket: () => new Promise<number>(() => {}), discard: () => {} };
   const direct = new DirectPath({ streams, counters, turns: { enter: (action) => action() }, inside });
   const carried: string[] = [];
   const heard: string[] = [];
