@@ -40,8 +40,6 @@ export const PING_LIMIT = 256;
 export const PING_IDLE = 30_000;
 /** Bytes of an original that an ICMP error may quote. */
 const QUOTE = 548;
-/** Bytes of a message that fit small(). */
-const SMALL = 128;
 const TTL = 64;
 const EPERM = 1;
 const EACCES = 13;
@@ -131,7 +129,8 @@ export class Icmp {
   #answer(packet: Packet): void {
     const { output, counters } = this.#options;
     const length = packet.end - packet.transport;
-    const at = length <= SMALL ? output.small(length) : output.large();
+    let at = output.small(length);
+    if (at < 0) at = output.large();
     if (at < 0) {
       counters.add("icmp.no_room");
       return;

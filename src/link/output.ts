@@ -12,8 +12,9 @@ export interface Output {
   readonly mtu: number;
 
   /**
-   * A place for `length` (≤ 128) bytes of transport header and payload, with room in front for all lower headers.
-   * Valid until the end of this turn. -1 when this turn has no more room: the caller drops, and counts.
+   * A place for `length` bytes of transport header and payload, no more than one packet without offload holds, with room in
+   * front for all lower headers. Valid until the end of this turn. -1 when it is longer, or this turn has no more room: the
+   * caller tries large(), or drops and counts. What has up to 128 bytes finds room when longer packets do not any more.
    */
   small(length: number): number;
   /** The same for up to 65,515 bytes, taken from the turn's spare slots. */

@@ -137,7 +137,8 @@ export class Egress implements Output {
   }
 
   small(length: number): number {
-    return length > LONGEST_SMALL ? -1 : this.place(length);
+    if (length <= LONGEST_SMALL) return this.place(length);
+    return length + IPV4_HEADER > this.mtu ? -1 : this.#place(length, this.#copyEnd);
   }
 
   large(): number {

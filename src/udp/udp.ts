@@ -24,8 +24,6 @@ import { PublishedPort, type PublishedPortOptions } from "./published.js";
 
 /** Bytes of an original that an ICMP error may quote. */
 const QUOTE = 548;
-/** Payload bytes that fit small(). */
-const SMALL_PAYLOAD = 120;
 /** The longest payload of an IPv4 datagram. */
 const LONGEST_PAYLOAD = 65507;
 /** Where there is no room for another flow for now: the flow table (0), ENOMEM, ENFILE, EMFILE, ENOBUFS. */
@@ -123,7 +121,8 @@ export class Udp {
       return;
     }
     const length = UDP_HEADER + bytes.length;
-    const at = bytes.length <= SMALL_PAYLOAD ? output.small(length) : output.large();
+    let at = output.small(length);
+    if (at < 0) at = output.large();
     if (at < 0) {
       counters.add("udp.no_room");
       return;

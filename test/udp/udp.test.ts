@@ -52,6 +52,22 @@ test("one inside port has one host socket for all its destinations; another has 
   t.deepEqual([network.udp.flowCount, network.udp.peerCount], [2, 4]);
 });
 
+test("a service answers as many datagrams as came in one turn, also where an answer fills a packet", (t) => {
+  const asked: Uint8Array[] = [];
+  const network: SimulatedNetwork = new SimulatedNetwork({
+    dns: {
+      request: (link, source, sourcePort, destination, destinationPort, bytes) => {
+        asked.push(bytes);
+        network.udp.respond(link, destination, destinationPort, source, sourcePort, new Uint8Array(1472));
+      },
+    },
+  });
+  const answers = network.exchange(...Array.from({ length: 40 }, (_, i) => out(5000 + i, "10.0.2.3", 53)));
+  t.is(asked.length, 40);
+  t.is(answers.length, 40);
+  t.true(answers.every(({ payload }) => payload.length === 1480));
+});
+
 test("only who was spoken to may answer", (t) => {
   const network = new SimulatedNetwork();
   network.exchange(out(5000, OUTSIDE, 9));
