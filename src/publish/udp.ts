@@ -204,6 +204,11 @@ class Client implements DatagramHandler {
     if (errno !== ECONNREFUSED || this.#answered || this.#closed) return;
     if (this.#inside >= 0) this.#options.datagrams.close(this.#inside);
     this.#inside = -1;
+    this.#moveOn();
+  }
+
+  /** The present target does not take it: the next one is tried; after the last, the first again with the next datagram. */
+  #moveOn(): void {
     this.#target++;
     if (this.#target < this.#behind.targets.length) {
       if (this.#last !== null) this.#open();
@@ -221,7 +226,7 @@ class Client implements DatagramHandler {
   #open(): void {
     if (this.#asking) return;
     this.#asking = true;
-    const { turns, counters } = this.#options;
+    const { turns } = this.#options;
     const { inside, targets } = this.#behind;
     inside.socket(familyOf(targets[this.#target]), "datagram").then(
       (fd) =>
@@ -229,25 +234,34 @@ class Client implements DatagramHandler {
           () => this.#opened(fd),
           () => inside.discard(fd),
         ),
-      () =>
-        turns.enter(() => {
-          this.#asking = false;
-          counters.add("publish.no_inside_socket");
-        }),
+      () => turns.enter(() => this.#notOpened()),
     );
   }
 
   #opened(fd: number): void {
-    this.#asking = false;
-    const { datagrams, counters } = this.#options;
+    const { datagrams } = this.#options;
     const socket = datagrams.openWith(fd, this.#server(), this);
     if (socket < 0) {
-      counters.add("publish.no_inside_socket");
+      this.#notOpened();
     } else if (this.#closed) {
       datagrams.close(socket);
     } else {
+      this.#asking = false;
       this.#inside = socket;
-      if (this.#last !== null) datagrams.sendCopyTo(socket, this.#last, this.#server(), null);
+      if (this.#last !== null) this.#send(this.#last);
     }
+  }
+
+  #notOpened(): void {
+    this.#asking = false;
+    this.#options.counters.add("publish.no_inside_socket");
+    if (!this.#closed) this.#moveOn();
+  }
+
+  /** Sends what was kept, in a later turn if this one has no room for it. */
+  #send(bytes: Uint8Array): void {
+    if (this.#inside < 0) return;
+    const { datagrams, turns } = this.#options;
+    if (!datagrams.sendCopyTo(this.#inside, bytes, this.#server(), null)) turns.enter(() => this.#send(bytes));
   }
 }
