@@ -55,6 +55,8 @@ export const TRY_MS = 1500;
 export const TOTAL_MS = 5000;
 export const MAX_IN_FLIGHT = 1024;
 const MAX_TRIES = 4;
+/** The longest query for a name of ours: a question and an OPT record. Decoding what a longer one can hold takes a while. */
+const MAX_OWN_QUERY = 512;
 
 /** A socket to one resolver, for one try. */
 export interface Upstream {
@@ -120,12 +122,13 @@ export class DnsForwarder {
       return;
     }
     const question = readQuestion(query);
-    if (question === null) {
+    const own = question !== null && ownNames.has(question);
+    if (question === null || (own && query.length > MAX_OWN_QUERY)) {
       counters.add("dns.malformed");
       respond(errorAnswer(query, null, RCODE_FORMERR));
       return;
     }
-    if (ownNames.has(question)) {
+    if (own) {
       counters.add("dns.own");
       this.#answerOwn(new Uint8Array(query), question, respond);
       return;

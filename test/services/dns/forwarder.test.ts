@@ -292,6 +292,15 @@ for (const [name, type, expected] of [
   });
 }
 
+test("an own name asked with more than a question and its options is refused without a look at it", (t) => {
+  const bench = new Bench();
+  const sound = query("host.internal");
+  const long = new Uint8Array(60_000);
+  long.set(sound);
+  bench.ask(long);
+  t.deepEqual([bench.answers.length, bench.answers[0][3] & 0xf, bench.answers[0].length], [1, 1, 12]);
+});
+
 test("an own name asked with EDNS is answered with EDNS", async (t) => {
   const bench = new Bench();
   const asked = dns.encode({
