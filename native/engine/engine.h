@@ -170,6 +170,9 @@ struct Refusal {
 constexpr int32_t kRefusals = 64;
 constexpr int32_t kIdlePipes = 32;
 constexpr int32_t kSendVectors = 64;
+// Slots that frames and spares leave for payload from sockets: neither direction can starve the other, and a turn in which
+// every other slot lies in a backlog can still visit the sockets, which is what ends that.
+constexpr int32_t kSlotsForSockets = 8;
 
 struct Pipe {
   int32_t read;

@@ -12,8 +12,6 @@ namespace {
 
 constexpr int kFramesPerTurn = 64;
 constexpr int kBytesPerTurn = 256 * 1024;
-// Slots that frames leave for payload from sockets, so that neither direction can starve the other.
-constexpr int kSlotsForSockets = 8;
 // Links are marked among the sockets of epoll by this bit of the id.
 constexpr uint64_t kLinkBit = 1u << 31;
 

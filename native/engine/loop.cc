@@ -26,7 +26,6 @@ constexpr int kTurnsInARow = 64;
 constexpr double kTimeInARow = 5;
 constexpr int kSpinSkips = 16;
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr int kSlotsForSockets = 8;
 constexpr size_t kDiscardSize = 65536;
 constexpr int kDiscardVectors = 1001;
 

@@ -43,7 +43,7 @@ void Engine::releaseTurnSlots() {
 }
 
 void Engine::refillSpares() {
-  while (spare_count_ < kSpares && free_count_ > 0) own_spares_[spare_count_++] = free_slots_[--free_count_];
+  while (spare_count_ < kSpares && free_count_ > kSlotsForSockets) own_spares_[spare_count_++] = free_slots_[--free_count_];
   memcpy(spares_, own_spares_, sizeof(own_spares_));
   control_[kSpareCount] = spare_count_;
 }

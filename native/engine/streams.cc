@@ -98,6 +98,10 @@ bool Engine::visitStream(int32_t id) {
       s.state = State::Open;
       counters_.connected++;
       event(EventKind::Connected, id);
+      if (s.backlog == 0 && (s.flags & kShutdownWanted)) {
+        s.flags |= kShutdownDone;
+        (void)shutdown(s.fd, SHUT_WR);
+      }
     }
   }
   if (s.backlog > 0 && (s.flags & kWritable)) flushBacklog(id);

@@ -300,6 +300,49 @@ test("a writer hears that its backlog drained", async (t) => {
   rig.stop();
 });
 
+test("when every slot lies in a backlog, the loop sleeps until a reader comes, and then goes on", async (t) => {
+  const rig = new Rig({ slots: 64 });
+  const peers: net.Socket[] = [];
+  const peer = await server((socket) => peers.push(socket.pause()));
+  const stream = new Recorder(rig);
+  await rig.turn(() => stream.open(rig.sockets.connect(at("127.0.0.1", peer.port), null, stream)));
+  await rig.until("connected", () => stream.log.includes("connected"));
+  // Until there are no spares any more, and the kernel's buffers are full too.
+  for (let i = 0, refused = 0; i < 1000 && refused < 10; i++) {
+    const taken = await rig.turn(() => rig.sockets.sendCopy(stream.socket, pattern(60_000)));
+    refused = taken ? 0 : refused + 1;
+  }
+  t.true(rig.sockets.backlog(stream.socket) > 1_000_000);
+  const before = rig.engine.counters();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  t.true(rig.engine.counters()["engine.wakeups"] - before["engine.wakeups"] <= 2, "asleep");
+  peers[0].resume();
+  await rig.until("empty", () => rig.sockets.backlog(stream.socket) === 0);
+  peer.server.close();
+  rig.stop();
+});
+
+test("a shutdown that is asked for before the connection stands comes after it", async (t) => {
+  const rig = new Rig();
+  let ended = false;
+  const peer = await server((socket) =>
+    socket.resume().once("end", () => {
+      ended = true;
+      socket.end("bye");
+    }),
+  );
+  const stream = new Recorder(rig);
+  await rig.turn(() => {
+    stream.open(rig.sockets.connect(at("127.0.0.1", peer.port), null, stream));
+    rig.sockets.shutdown(stream.socket);
+  });
+  await rig.until("the answer to the end", () => stream.log.includes("end"));
+  t.true(ended);
+  t.is(stream.text, "bye");
+  peer.server.close();
+  rig.stop();
+});
+
 test("a full table pauses accepting, and a freed socket resumes it", async (t) => {
   const rig = new Rig({ maxSockets: 3 });
   const accepted: number[] = [];
