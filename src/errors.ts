@@ -15,11 +15,16 @@ export type ErrorCode =
   /** A part of ours failed. */
   | "INTERNAL";
 
+/** What somebody typed or sent may hold line feeds and escape sequences; a message stays one line that moves no cursor. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
+
 export class NetnsError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super(printable(message), options);
     this.name = "NetnsError";
     this.code = code;
   }

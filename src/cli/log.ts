@@ -1,5 +1,5 @@
 /** Where events are told: to the person on stderr, in one line each, and to a file in JSON for machines (pino, loaded only then). */
-import { NetnsError } from "../errors.js";
+import { NetnsError, printable } from "../errors.js";
 import type { Log } from "../policy/config.js";
 
 export interface LogOptions {
@@ -18,7 +18,7 @@ export const PREFIX = "netns-rootless: ";
 
 /** One line for the person, whatever the settings. */
 export function tell(message: string): void {
-  process.stderr.write(`${PREFIX}${message}\n`);
+  process.stderr.write(`${PREFIX}${printable(message)}\n`);
 }
 
 function toStderr(levels: readonly Level[]): Log {

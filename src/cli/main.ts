@@ -14,6 +14,12 @@ try {
   const { runProgram } = await import("./program.js");
   process.exit(await runProgram(process.argv.slice(2)));
 } catch (error) {
+  const code = error instanceof Error && "code" in error ? error.code : "";
+  // Wherever it comes from, a module that could not be loaded included: so nothing more is loaded to say so.
+  if (code === "EMFILE" || code === "ENFILE") {
+    process.stderr.write(`netns-rootless: too many open files (${code}): raise the limit (ulimit -n 1024)\n`);
+    process.exit(125);
+  }
   const { NetnsError } = await import("../errors.js");
   if (error instanceof NetnsError) {
     process.stderr.write(`netns-rootless: ${error.message}\n`);

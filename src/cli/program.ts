@@ -1,7 +1,7 @@
 /** The command line: what there is, and its help. Options are checked in options.ts, commands loaded when they are called. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { NetnsError } from "../errors.js";
+import { NetnsError, printable } from "../errors.js";
 import type { AttachWishes } from "./attach.js";
 import { PREFIX } from "./log.js";
 import { DEFAULT_CIDR, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
@@ -153,10 +153,12 @@ function settleOptionalValues(args: readonly string[], program: Command): string
 
 /** Commander says some things in two lines, and begins them with `error: `. */
 function oneLine(text: string): string {
-  return text
-    .trim()
-    .replace(/^error: /, "")
-    .replace(/\s*\n\s*/g, " ");
+  return printable(
+    text
+      .trim()
+      .replace(/^error: /, "")
+      .replace(/\s*\n\s*/g, " "),
+  );
 }
 
 function version(): string {

@@ -204,6 +204,10 @@ function describe(failure: LauncherFailure, facts: HostFacts): { what: string; f
     const fix = "sudo sysctl -w user.max_pid_namespaces=15000 user.max_mnt_namespaces=15000";
     return { what: "no more PID or mount namespaces are allowed", fix, code: "HOST_LACKS" };
   }
+  if (step === "fork" && error === "EAGAIN") {
+    const fix = "end some, or raise the limit (ulimit -u)";
+    return { what: "this user may start no more processes (EAGAIN)", fix, code: "HOST_LACKS" };
+  }
   if (step === "options") return { what: detail, fix: null, code: "USAGE" };
   if (step === "protocol")
     return { what: `the launcher did not understand us (${detail})`, fix: null, code: "INTERNAL" };

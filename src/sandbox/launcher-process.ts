@@ -197,6 +197,16 @@ function spawnError(error: unknown): NetnsError {
       cause: error,
     });
   }
+  if (code === "EAGAIN")
+    return new NetnsError(
+      "HOST_LACKS",
+      "this user may start no more processes (EAGAIN): end some, or raise the limit (ulimit -u)",
+      { cause: error },
+    );
+  if (code === "EMFILE" || code === "ENFILE") {
+    const text = `too many open files (${code}): raise the limit (ulimit -n 1024)`;
+    return new NetnsError("HOST_LACKS", text, { cause: error });
+  }
   const text = `cannot start ${launcherPath()} (${code}): build it with npm ci, or install the package again`;
   return new NetnsError("NATIVE", text, { cause: error });
 }

@@ -33,16 +33,30 @@ for (const [args, message] of [
   [["run", "-p"], /argument missing/],
   [["run", "--allow-host-loopback=none", "true"], /none is not a port/],
   [["run", "--log-file", "/nowhere/log", "true"], /--log-file \/nowhere\/log: cannot be written/],
+  [["run", "--ifname", "a\nb", "true"], /--ifname a\\x0ab: expected/],
+  [["run", "--hostname", "a\u001b[2J", "true"], /--hostname a\\x1b\[2J: expected/],
+  [["run", "--x\u001b[2J"], /unknown option '--x\\x1b\[2J'/],
   [["attach"], /missing required argument 'target'/],
   [["attach", "x"], /process id, or the path/],
   [["doctor", "x"], /too many arguments/],
 ] as const) {
-  test(`wrong use: netns-rootless ${args.join(" ")}`, async (t) => {
+  test(`wrong use: netns-rootless ${JSON.stringify(args.join(" "))}`, async (t) => {
     const { code, stdout, stderr } = await netns(...args);
     t.is(code, 2);
     t.is(stdout, "");
     t.regex(stderr, message);
     t.regex(stderr, /^netns-rootless: .+\n$/, "one line");
+  });
+}
+
+for (const limit of [20, 24, 30, 40]) {
+  test(`with ${limit} open files allowed, one line says that these are too few`, async (t) => {
+    const started = execFile("sh", ["-c", `ulimit -n ${limit}; exec "$0" "$@"`, process.execPath, MAIN, "run", "true"]);
+    let stderr = "";
+    started.stderr?.on("data", (text: string) => (stderr += text));
+    const code = await new Promise((resolve) => started.once("close", resolve));
+    t.is(code, 125);
+    t.regex(stderr, /^netns-rootless: .*(EMFILE|file descriptor).*ulimit -n.*\n$/);
   });
 }
 

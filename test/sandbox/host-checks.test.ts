@@ -128,3 +128,9 @@ test("a start that fails says the same as the checks", (t) => {
   t.regex(error.message, /AppArmor.*sysctl -w/);
   t.false(error.message.includes("\n"));
 });
+
+test("a user with too many processes hears so", (t) => {
+  const error = explainFailure({ step: "fork", errno: 11, detail: "mount and PID namespace" }, host());
+  t.is(error.code, "HOST_LACKS");
+  t.regex(error.message, /no more processes.*ulimit -u/);
+});
