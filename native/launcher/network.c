@@ -52,6 +52,9 @@ static struct tap create_tap(const struct options *options) {
       break;
     }
   }
+  /* A device that ends with its descriptor is waited for, some 20 ms. One in a namespace of ours may as well end with that, for
+     which nobody waits. */
+  if (!options->attach) ioctl(fd, TUNSETPERSIST, 1);
   return tap;
 }
 
