@@ -16,7 +16,7 @@
  * After silence the round begins again with the first resolver, as libc does, until TOTAL_MS; after errors from all it
  * does not, since they would say the same again. EDNS and answers of any size go through as they are.
  *
- * Bounds: MAX_IN_FLIGHT exchanges, beyond them SERVFAIL at once; at most MAX_TRIES sockets each; no socket at rest.
+ * Bounds: MAX_IN_FLIGHT queries of both kinds, beyond them SERVFAIL at once; at most MAX_TRIES sockets each; no socket at rest.
  * Leaves out: caching, validation, rewriting.
  */
 import { createSocket, type Socket } from "node:dgram";
@@ -94,6 +94,8 @@ export class DnsForwarder {
   readonly #open: OpenUpstream;
   readonly #schedule: Schedule;
   readonly #exchanges = new Set<Exchange>();
+  /** Queries for names of ours whose answer is being made. */
+  #answering = 0;
 
   constructor(options: DnsOptions) {
     this.#options = options;
@@ -128,14 +130,14 @@ export class DnsForwarder {
       respond(errorAnswer(query, null, RCODE_FORMERR));
       return;
     }
+    if (this.#exchanges.size + this.#answering >= MAX_IN_FLIGHT) {
+      counters.add("dns.limit");
+      respond(errorAnswer(query, question, RCODE_SERVFAIL));
+      return;
+    }
     if (own) {
       counters.add("dns.own");
       this.#answerOwn(new Uint8Array(query), question, respond);
-      return;
-    }
-    if (this.#exchanges.size >= MAX_IN_FLIGHT) {
-      counters.add("dns.limit");
-      respond(errorAnswer(query, question, RCODE_SERVFAIL));
       return;
     }
     counters.add("dns.forwarded");
@@ -161,11 +163,19 @@ export class DnsForwarder {
   }
 
   #answerOwn(query: Uint8Array, question: Question, respond: Respond): void {
-    this.#options.ownNames.answer(query, question).then(respond, () => {
-      // The question is sound but what follows it is not.
-      this.#options.counters.add("dns.malformed");
-      respond(errorAnswer(query, question, RCODE_FORMERR));
-    });
+    this.#answering++;
+    this.#options.ownNames.answer(query, question).then(
+      (answer) => {
+        this.#answering--;
+        respond(answer);
+      },
+      () => {
+        this.#answering--;
+        // The question is sound but what follows it is not.
+        this.#options.counters.add("dns.malformed");
+        respond(errorAnswer(query, question, RCODE_FORMERR));
+      },
+    );
   }
 }
 

@@ -301,6 +301,17 @@ test("an own name asked with more than a question and its options is refused wit
   t.deepEqual([bench.answers.length, bench.answers[0][3] & 0xf, bench.answers[0].length], [1, 1, 12]);
 });
 
+test("more queries for own names at once than there is room for get SERVFAIL, and room comes back", async (t) => {
+  const bench = new Bench();
+  for (let i = 0; i < MAX_IN_FLIGHT; i++) bench.ask(query("host.internal"));
+  t.is(bench.answers.length, 0);
+  bench.ask(query("host.internal"));
+  t.deepEqual([bench.answers.length, bench.answers[0][3] & 0xf], [1, 2]);
+  while (bench.answers.length <= MAX_IN_FLIGHT) await new Promise((resolve) => setImmediate(resolve));
+  const answer = await new Promise<Uint8Array>((resolve) => bench.forwarder.request(query("host.internal"), resolve));
+  t.is(read(answer).code, 0);
+});
+
 test("an own name asked with EDNS is answered with EDNS", async (t) => {
   const bench = new Bench();
   const asked = dns.encode({
