@@ -38,6 +38,18 @@ static int execute_by_path(char **command) {
   return error;
 }
 
+/* A name as one line: what would move the cursor is shown as '?', and the end of a very long one is left out. */
+static const char *shown(const char *name) {
+  static char text[256];
+  size_t length = strlen(name), end = sizeof text - 1;
+  memcpy(text, name, length < end ? length : end);
+  text[length < end ? length : end] = 0;
+  for (char *at = text; *at; at++)
+    if ((unsigned char)*at < ' ' || *at == 0x7f) *at = '?';
+  if (length > end) memcpy(text + end - 3, "...", 3);
+  return *text ? text : "''";
+}
+
 _Noreturn void execute_command(char **command, const sigset_t *mask) {
   for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL);
   sigprocmask(SIG_SETMASK, mask, NULL);
@@ -49,13 +61,13 @@ _Noreturn void execute_command(char **command, const sigset_t *mask) {
   const char *name = command[0];
   struct stat entry;
   if ((error == ENOENT || error == ENOTDIR) && !strchr(name, '/')) {
-    dprintf(2, "netns-rootless: %s: command not found\n", name);
+    dprintf(2, "netns-rootless: %s: command not found\n", shown(name));
   } else if (error == ENOENT && stat(name, &entry) == 0) {
-    dprintf(2, "netns-rootless: %s: cannot execute: its interpreter does not exist\n", name);
+    dprintf(2, "netns-rootless: %s: cannot execute: its interpreter does not exist\n", shown(name));
   } else if (error == EACCES && stat(name, &entry) == 0 && S_ISDIR(entry.st_mode)) {
-    dprintf(2, "netns-rootless: %s: is a directory\n", name);
+    dprintf(2, "netns-rootless: %s: is a directory\n", shown(name));
   } else {
-    dprintf(2, "netns-rootless: %s: %s\n", name, strerror(error));
+    dprintf(2, "netns-rootless: %s: %s\n", shown(name), strerror(error));
   }
   _exit(error == ENOENT || error == ENOTDIR ? 127 : 126);
 }

@@ -304,6 +304,7 @@ export class Network {
 
   #linkDown(link: number): void {
     if (this.#member?.link !== link) return;
+    this.#config.log.warn("the interface inside was removed: the sandbox has no network any more");
     this.#member = null;
     this.#egress.removeLink(link);
     this.#ingress.removeLink(link);

@@ -296,3 +296,13 @@ finish
   t.regex(output, /STATUS 4\s*$/);
   t.is(output.match(/GOT/g)?.length, 1, "one Ctrl-C is one signal");
 });
+
+test.serial("an interface that is removed inside is told, and the command goes on", async (t) => {
+  const bed = await Bed.create(t);
+  const { code, stdout, stderr } = await bed
+    .run(["sh", "-c", "ip link del tap0; sleep 0.3; echo on"], ["--root"])
+    .exit();
+  t.is(code, 0);
+  t.is(stdout, "on\n");
+  t.is(stderr, "netns-rootless: the interface inside was removed: the sandbox has no network any more\n");
+});

@@ -54,6 +54,9 @@ test("the exit code is the command's; not found is 127 and not executable 126, e
     code: 126,
   });
   t.is((await run("/etc")).code, 126);
+  t.is((await run("")).err, "netns-rootless: '': command not found\n");
+  t.is((await run("a\nb\u001b[2J")).err, "netns-rootless: a?b?[2J: command not found\n");
+  t.regex((await run("x".repeat(10_000))).err, /^netns-rootless: x{250,}\.\.\.: .+\n$/);
 });
 
 test("the network inside is up before the command starts, with our congestion control and sysctls", async (t) => {
