@@ -27,10 +27,22 @@ function toStderr(levels: readonly Level[]): Log {
 }
 
 async function toFile(path: string): Promise<Log> {
+  if (path === "") throw new NetnsError("USAGE", "--log-file: the name is empty; give a file in a directory of yours");
   const { pino } = await import("pino");
   try {
     const log = pino({ level: "debug", base: { pid: process.pid } }, pino.destination({ dest: path, sync: true }));
-    const at = (level: Level) => (message: string, fields?: Fields) => log[level](fields ?? {}, message);
+    let failed = false;
+    const at = (level: Level) => (message: string, fields?: Fields) => {
+      if (failed) return;
+      try {
+        log[level](fields ?? {}, message);
+      } catch (error) {
+        // A full disk is no reason to end the command.
+        failed = true;
+        const reason = error instanceof Error ? error.message : String(error);
+        tell(`--log-file ${path}: cannot be written any more (${reason}); the log ends there`);
+      }
+    };
     return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -57,3 +57,14 @@ test("a log file that cannot be written is wrong use", async (t) => {
   const error = await t.throwsAsync(openLog({ logFile: "/nowhere/log" }), { instanceOf: NetnsError });
   t.is(error.code, "USAGE");
 });
+
+test.serial("a log file on a full disk is told once, and nothing else suffers", async (t) => {
+  const lines = await told({ quiet: true, logFile: "/dev/full" });
+  t.is(lines.length, 2);
+  t.regex(lines[0], /^netns-rootless: --log-file \/dev\/full: cannot be written any more \(ENOSPC.*\n$/);
+  t.is(lines[1], "netns-rootless: e\n");
+});
+
+test("a log file needs a name", async (t) => {
+  await t.throwsAsync(openLog({ logFile: "" }), { instanceOf: NetnsError, message: /--log-file: the name is empty/ });
+});
