@@ -13,6 +13,7 @@
  * Bounds. The record array holds many times what one turn's slots and small frames can ask for, but a burst of timers may
  * close or rewind any number of sockets at once: from OVERFLOW records on, orders without payload wait in a list and are
  * written at the beginning of the next turn. Orders given between turns are written at once, and wake the engine.
+ * What a turn reports of a stream whose Rewind had to wait is of the old position, and passed over: it is reported again.
  */
 import { NetnsError } from "../errors.js";
 import {
@@ -63,6 +64,9 @@ export class HostSockets implements Streams, Datagrams {
   #inTurn = false;
   #begun = false;
   readonly #waiting: number[] = [];
+  /** How many Rewinds of a socket wait, or were written at the beginning of this turn; the latter also in a row. */
+  readonly #stale = new Map<number, number>();
+  readonly #rewound: number[] = [];
 
   constructor(engine: Engine, frames: FrameHandler) {
     const { memory, maxSockets } = engine;
@@ -109,7 +113,7 @@ export class HostSockets implements Streams, Datagrams {
           this.#frames.frame(id, events[at + 2] * SLOT_SIZE, events[at + 3]);
           break;
         case EventKind.Data:
-          this.#streams[id]?.data(id, events[at + 2] * SLOT_SIZE + HEADROOM, events[at + 3]);
+          if (!this.#isStale(id)) this.#streams[id]?.data(id, events[at + 2] * SLOT_SIZE + HEADROOM, events[at + 3]);
           break;
         case EventKind.Datagram:
           this.#datagrams[id]?.datagram(
@@ -128,7 +132,7 @@ export class HostSockets implements Streams, Datagrams {
           this.#streams[id]?.connected(id);
           break;
         case EventKind.End:
-          this.#streams[id]?.end(id);
+          if (!this.#isStale(id)) this.#streams[id]?.end(id);
           break;
         case EventKind.Failed:
           this.#failed(id, events[at + 4]);
@@ -159,6 +163,7 @@ export class HostSockets implements Streams, Datagrams {
           throw new NetnsError("NATIVE", `the native engine reported an event of unknown kind ${events[at]}`);
       }
     }
+    if (this.#rewound.length > 0) this.#forgetRewound();
   }
 
   /** Call it last in each turn: orders that come after it wake the engine. */
@@ -353,6 +358,7 @@ export class HostSockets implements Streams, Datagrams {
     if (this.#open[socket] !== 1) return;
     if (this.#waiting.length > 0 || this.#control[Control.CommandCount] >= this.#overflowFrom) {
       this.#waiting.push(op, socket, a, b);
+      if (op === Op.Rewind) this.#stale.set(socket, (this.#stale.get(socket) ?? 0) + 1);
     } else {
       this.#command(op, socket, 0, 0, a, b);
     }
@@ -379,9 +385,23 @@ export class HostSockets implements Streams, Datagrams {
     let at = 0;
     while (at < waiting.length && this.#control[Control.CommandCount] < this.#overflowFrom) {
       this.#command(waiting[at], waiting[at + 1], 0, 0, waiting[at + 2], waiting[at + 3]);
+      if (waiting[at] === Op.Rewind) this.#rewound.push(waiting[at + 1]);
       at += 4;
     }
     waiting.splice(0, at);
+  }
+
+  #isStale(socket: number): boolean {
+    return this.#stale.size > 0 && this.#stale.has(socket);
+  }
+
+  /** The events of this turn have been handed out: the next ones come after the Rewinds that it began with. */
+  #forgetRewound(): void {
+    for (const socket of this.#rewound.splice(0)) {
+      const left = (this.#stale.get(socket) ?? 0) - 1;
+      if (left > 0) this.#stale.set(socket, left);
+      else this.#stale.delete(socket);
+    }
   }
 }
 

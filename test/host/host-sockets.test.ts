@@ -181,6 +181,31 @@ test("copies end with the spare slots", (t) => {
   t.is(Buffer.from(b.engine.streams[0].received).toString(), "xxx");
 });
 
+test("what a stream reports while its rewind waits is passed over, and reported again", (t) => {
+  const { engine, sockets, turn } = bench({ maxCommands: 4 });
+  const log = new Log();
+  const socket = sockets.connect(HTTP, null, log);
+  const [stream] = engine.streams;
+  stream.establish();
+  turn(() => sockets.credit(socket, 20, 10));
+  stream.write(new Uint8Array(10));
+  turn();
+  stream.write(new Uint8Array(5));
+  stream.finish();
+  // Three records fill what orders may take: the rewind is carried out at the end of the turn that reports the rest.
+  turn(() => {
+    for (let i = 0; i < 3; i++) sockets.shutdown(socket);
+    sockets.rewind(socket, 0);
+    sockets.credit(socket, 20, 20);
+  });
+  stream.write(new Uint8Array(2));
+  log.entries.length = 0;
+  turn();
+  t.deepEqual(log.entries, []);
+  turn();
+  t.deepEqual(log.entries, ["data 17", "end"]);
+});
+
 test("more orders than records wait for the next turns, in their order, and none is lost", (t) => {
   const b = bench({ maxCommands: 40, maxSockets: 200 });
   const streams = Array.from({ length: 100 }, () => connected(b, new Log()));
