@@ -1,29 +1,32 @@
 /** The bench: one command that compares us with our peers on this machine. `npm run bench -- --help` says how. */
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Bed } from "./bed.js";
 import { availableCongestion, describeMachine } from "./machine.js";
 import { type BenchOptions, parseOptions, USAGE } from "./options.js";
-import { firstLine } from "./processes.js";
+import { renderPlot } from "./plot.js";
 import { renderDocument, renderMachine, renderTables } from "./report.js";
 import type { Report } from "./results.js";
-import type { Row } from "./rows/row.js";
-import { tcpIn, tcpOut } from "./rows/tcp-throughput.js";
-import { runPlan } from "./run.js";
+import { ROWS } from "./rows/all.js";
+import { type PlannedSetup, runPlan } from "./run.js";
 import { loopback } from "./tools/loopback.js";
 import { ours } from "./tools/ours.js";
 import { pasta } from "./tools/pasta.js";
+import { rootlesskit } from "./tools/rootlesskit.js";
 import { slirp4netns } from "./tools/slirp4netns.js";
-import type { Setup, Tool } from "./tools/tool.js";
+import type { Tool } from "./tools/tool.js";
 
-const TOOLS: readonly Tool[] = [ours, slirp4netns, pasta, loopback];
-const ROWS: readonly Row[] = [tcpOut, tcpIn];
+const TOOLS: readonly Tool[] = [ours, slirp4netns, pasta, rootlesskit, loopback];
 const MTUS = [1500, 65520];
 const DOCUMENT = fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url));
+const PLOT = fileURLToPath(new URL("../../docs/benchmarks.svg", import.meta.url));
 /** Programs that the bed and the rows need, and the Debian packages that have them. */
 const PROGRAMS = [
   ["iperf3", "iperf3"],
+  ["wrk", "wrk"],
+  ["nginx", "nginx-light"],
+  ["python3", "python3"],
   ["ip", "iproute2"],
   ["nsenter", "util-linux"],
   ["setpriv", "util-linux"],
@@ -33,11 +36,14 @@ function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-async function checkHost(): Promise<void> {
+function checkHost(): void {
   if (process.getuid?.() === 0)
     throw new Error("the bench measures what an ordinary user gets; run it as one, not as root");
+  // Debian's users do not have nginx' place in their PATH.
+  const places = [...(process.env.PATH ?? "").split(":"), "/usr/sbin", "/sbin"];
+  process.env.PATH = places.join(":");
   for (const [program, debian] of PROGRAMS) {
-    if ((await firstLine(program, ["-V"])) === null && (await firstLine(program, ["--version"])) === null) {
+    if (!places.some((place) => existsSync(join(place, program)))) {
       throw new Error(`${program} is missing; on Debian: apt-get install ${debian}`);
     }
   }
@@ -57,23 +63,24 @@ async function findTools(names: readonly string[]): Promise<{ tool: Tool; versio
   return found;
 }
 
-function planSetups(options: BenchOptions): Setup[] {
+function planSetups(options: BenchOptions): PlannedSetup[] {
   const available = availableCongestion();
   const same = options.congestion ?? ["cubic", "reno"].find((name) => available.includes(name)) ?? "reno";
   if (!available.includes(same)) throw new Error(`--congestion ${same}: this kernel has ${available.join(", ")}`);
   return options.variants.flatMap((variant) =>
-    options.mtus.map((mtu) => ({ mtu, congestion: variant === "same" ? same : null })),
+    options.mtus.map((mtu) => ({ variant, mtu, congestion: variant === "same" ? same : null })),
   );
 }
 
 async function main(args: readonly string[]): Promise<void> {
-  const known = { rows: ROWS.map((row) => row.id), tools: TOOLS.map((tool) => tool.name), mtus: MTUS };
+  const quickRows = ROWS.filter((row) => row.quick).map((row) => row.id);
+  const known = { rows: ROWS.map((row) => row.id), quickRows, tools: TOOLS.map((tool) => tool.name), mtus: MTUS };
   const options = parseOptions(args, known);
   if (options === null) {
     process.stdout.write(`${USAGE.replace("ROWS", known.rows.join(",")).replace("TOOLS", known.tools.join(","))}\n`);
     return;
   }
-  await checkHost();
+  checkHost();
   const found = await findTools(options.tools);
   const setups = planSetups(options);
   const machine = describeMachine();
@@ -96,20 +103,21 @@ async function main(args: readonly string[]): Promise<void> {
       progress: say,
     });
     const report: Report = {
-      schema: 1,
+      schema: 2,
       date: new Date().toISOString(),
       command: ["npm run bench --", ...args].join(" "),
       machine,
       tools: found.map(({ tool, version }) => ({ name: tool.name, version })),
       rounds: options.rounds,
       seconds: options.seconds,
-      warmUp: options.warmUp,
       ...outcome,
     };
     process.stdout.write(`${renderMachine(report)}\n\n${renderTables(report)}\n`);
     if (options.json !== null) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+    if (options.svg !== null) writeFileSync(options.svg, renderPlot(report));
     if (options.writeDocs) {
       mkdirSync(dirname(DOCUMENT), { recursive: true });
+      writeFileSync(PLOT, renderPlot(report));
       writeFileSync(DOCUMENT, renderDocument(report));
     }
     if (report.results.some((result) => result.errors.length > 0)) process.exitCode = 1;

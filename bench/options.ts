@@ -6,14 +6,15 @@ export interface BenchOptions {
   readonly tools: readonly string[];
   readonly mtus: readonly number[];
   readonly rounds: number;
+  /** Of one measurement; some rows take twice as long. */
   readonly seconds: number;
-  readonly warmUp: number;
   /** Milliseconds after which no further measurement is begun. */
   readonly limitMs: number;
   /** Congestion control of the second half; null: the first of `cubic`, `reno` that the kernel has. */
   readonly congestion: string | null;
   readonly variants: readonly Variant[];
   readonly json: string | null;
+  readonly svg: string | null;
   readonly writeDocs: boolean;
 }
 
@@ -21,19 +22,23 @@ export type Variant = "installed" | "same";
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --quick             1 s per measurement instead of 3
-  --rows A,B          only these measurements: ROWS
+  --quick             the main rows only, and under 3 minutes; all of them take 15
+  --rows A,B          only these: ROWS
   --tools A,B         only these tools: TOOLS
   --mtu A,B           only these MTUs (1500,65520)
   --variants A,B      installed: congestion control as it is; same: one for all (both)
   --congestion NAME   the one for all (cubic, else reno)
   --rounds N          measurements of each, 1 to 99 (3)
+  --seconds N         of a measurement, 1 to 60 (1); the rows with one flow take twice as long
   --json FILE         write every value to FILE
-  --write-docs        write docs/benchmarks.md
+  --svg FILE          write the plot to FILE
+  --write-docs        write docs/benchmarks.md and docs/benchmarks.svg
   --help`;
 
 export interface Known {
   readonly rows: readonly string[];
+  /** Those of them that `--quick` has when none are named. */
+  readonly quickRows: readonly string[];
   readonly tools: readonly string[];
   readonly mtus: readonly number[];
 }
@@ -50,33 +55,39 @@ export function parseOptions(args: readonly string[], known: Known): BenchOption
       variants: { type: "string" },
       congestion: { type: "string" },
       rounds: { type: "string", default: "3" },
+      seconds: { type: "string", default: "1" },
       json: { type: "string" },
+      svg: { type: "string" },
       "write-docs": { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
   if (values.help) return null;
-  const rounds = Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1 || rounds > 99) {
-    throw new Error(`--rounds ${values.rounds}: expected a whole number from 1 to 99`);
-  }
+  const rounds = wholeNumber("--rounds", values.rounds, 99);
+  const seconds = wholeNumber("--seconds", values.seconds, 60);
   if (values.congestion !== undefined && !/^[a-z0-9_-]{1,15}$/.test(values.congestion)) {
     throw new Error(`--congestion ${values.congestion}: expected a name such as cubic or reno`);
   }
   const variants: readonly Variant[] = ["installed", "same"];
   return {
-    rows: choose("--rows", values.rows, known.rows),
+    rows: values.quick && values.rows === undefined ? known.quickRows : choose("--rows", values.rows, known.rows),
     tools: choose("--tools", values.tools, known.tools),
     mtus: choose("--mtu", values.mtu, known.mtus),
     rounds,
-    seconds: values.quick ? 1 : 3,
-    warmUp: values.quick ? 0 : 1,
+    seconds,
     limitMs: (values.quick ? 170 : 840) * 1000,
     congestion: values.congestion ?? null,
     variants: choose("--variants", values.variants, variants),
     json: values.json ?? null,
+    svg: values.svg ?? null,
     writeDocs: values["write-docs"],
   };
+}
+
+function wholeNumber(option: string, text: string, most: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw new Error(`${option} ${text}: expected a whole number from 1 to ${most}`);
 }
 
 /** The known values that a comma-separated list names, in their own order; all of them for no list. */

@@ -71,6 +71,32 @@ export class Running {
     throw this.failure(result === false ? "ended before it was ready" : `was not ready after ${ms} ms`);
   }
 
+  /** The next whole line of stdout. Rejects when the process ends or `ms` pass before it. */
+  async line(ms: number): Promise<string> {
+    let seen = "";
+    const read = new Promise<string>((resolve) => {
+      this.child.stdout.setEncoding("utf8").on("data", (piece: string) => {
+        seen += piece;
+        if (seen.includes("\n")) resolve(seen.slice(0, seen.indexOf("\n")));
+      });
+    });
+    const result = await within(ms, Promise.race([read, this.exited.then(() => null)]));
+    if (typeof result === "string") return result;
+    throw this.failure(result === null ? "ended too early" : `printed nothing for ${ms} ms`);
+  }
+
+  /** All of stdout, once the process has ended. Rejects when that takes longer than `ms`. */
+  async output(ms: number): Promise<string> {
+    let text = "";
+    this.child.stdout.setEncoding("utf8").on("data", (piece: string) => {
+      text += piece;
+    });
+    const closed = new Promise<true>((resolve) => this.child.stdout.once("close", () => resolve(true)));
+    if ((await within(ms, closed)) === undefined) throw this.failure(`did not end within ${ms} ms`);
+    await within(ms, this.exited);
+    return text;
+  }
+
   /** SIGTERM; then SIGKILL for what does not listen, and for what it left in its process group. Settles when the process is gone. */
   async stop(): Promise<void> {
     const { pid } = this.child;
@@ -126,4 +152,24 @@ export function cpuSeconds(pids: readonly number[]): number {
     (sum, pid) => sum + parseCpuSeconds(readFileSync(`/proc/${pid}/stat`, "utf8"), TICKS_PER_SECOND),
     0,
   );
+}
+
+/** A process and all that descend from it now, except those of some names (as in /proc/PID/comm): a tool without its command. */
+export function processTree(pid: number, except: readonly string[]): number[] {
+  const read = (file: string) => readFileSync(`/proc/${pid}/${file}`, "utf8").trim();
+  if (except.includes(read("comm"))) return [];
+  const children = read(`task/${pid}/children`).split(" ").filter(Boolean).map(Number);
+  return [pid, ...children.flatMap((child) => processTree(child, except))];
+}
+
+/** Resident memory of these processes, in bytes; what they share counts for each. */
+export function residentBytes(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + parseResidentBytes(readFileSync(`/proc/${pid}/status`, "utf8")), 0);
+}
+
+/** VmRSS in bytes from the text of /proc/PID/status. */
+export function parseResidentBytes(status: string): number {
+  const kilobytes = /^VmRSS:\s*(\d+) kB$/m.exec(status)?.[1];
+  if (kilobytes === undefined) throw new Error("no VmRSS in a /proc/PID/status: the process has ended");
+  return Number(kilobytes) * 1024;
 }

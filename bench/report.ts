@@ -3,40 +3,40 @@ import { type Comparison, compare, type Report } from "./results.js";
 import type { Summary } from "./statistics.js";
 
 export function renderTables(report: Report): string {
-  const tools = report.tools.map((tool) => tool.name);
   const comparisons = compare(report.results);
-  const measured = ["measurement", "congestion control", "unit", ...tools, "÷ best peer", "÷ loopback"];
-  const figures = comparisons.map((line) => [
-    `${line.title}, MTU ${line.mtu}`,
-    line.congestion === null ? "as installed" : `${line.congestion} everywhere`,
-    line.unit,
-    ...tools.map((tool) => showSummary(line.summaries.get(tool) ?? null)),
-    line.toBestPeer === null ? "–" : `${showNumber(line.toBestPeer)}× ${line.bestPeer}`,
-    showRatio(line.toLimit),
-  ]);
-  const withCpu = tools.filter((tool) => comparisons.some((line) => (line.cpuPerGb.get(tool) ?? null) !== null));
-  const cpu = comparisons
-    .filter(hasCpu)
-    .map((line) => [
-      `${line.title}, MTU ${line.mtu}`,
-      line.congestion === null ? "as installed" : `${line.congestion} everywhere`,
-      ...withCpu.map((tool) => showNullable(line.cpuPerGb.get(tool) ?? null)),
-    ]);
+  const sections = [...new Set(comparisons.map((line) => line.section))];
   const errors = report.results.flatMap((result) =>
     result.errors.map((error) => `- ${result.tool}, ${result.title}, MTU ${result.mtu}: ${error}`),
   );
+  const long = report.seconds * 2;
   return [
-    `Median of ${report.rounds} (lowest–highest), ${report.seconds} s each after ${report.warmUp} s of warm-up, all in one run, interleaved.`,
-    table(measured, figures),
-    ...(cpu.length === 0
-      ? []
-      : [
-          "Processor seconds per GB carried, the tool's own processes (median):",
-          table(["measurement", "congestion control", ...withCpu], cpu),
-        ]),
+    `Median of ${report.rounds} (lowest–highest), ${report.seconds} s each (TCP with 1 flow: ${long} s), all in one run, interleaved.`,
+    ...sections.map((section) => {
+      const lines = comparisons.filter((line) => line.section === section);
+      return `### ${section}\n\n${renderSection(lines, toolsOf(report, lines))}`;
+    }),
     ...(errors.length === 0 ? [] : [`Failed measurements:\n\n${errors.join("\n")}`]),
     ...(report.complete ? [] : ["Time ran out: some rounds were not made, so some medians are of fewer values."]),
   ].join("\n\n");
+}
+
+/** The tools that have a part in any of the lines, in the order of the report. */
+function toolsOf(report: Report, lines: readonly Comparison[]): string[] {
+  return report.tools.map((tool) => tool.name).filter((name) => lines.some((line) => line.summaries.has(name)));
+}
+
+function renderSection(lines: readonly Comparison[], tools: readonly string[]): string {
+  return table(
+    ["measurement", "congestion control", "unit", ...tools, "÷ best peer", "÷ loopback"],
+    lines.map((line) => [
+      `${line.title}, MTU ${line.mtu}`,
+      line.congestion === null ? "as installed" : `${line.congestion} everywhere`,
+      line.unit,
+      ...tools.map((tool) => showSummary(line.summaries.get(tool))),
+      line.toBestPeer === null ? "–" : `${showNumber(line.toBestPeer)}× ${line.bestPeer}`,
+      showRatio(line.toLimit),
+    ]),
+  );
 }
 
 export function renderMachine({ machine, tools }: Report): string {
@@ -52,13 +52,27 @@ export function renderDocument(report: Report): string {
   return `# Benchmarks
 
 Written by \`${report.command}\` on ${report.date.slice(0, 10)}; do not edit. Measure your own machine with \`npm run bench\`
-(\`--quick\` for a first look; \`--help\` for the rest). It wants an ordinary user, iperf3, and the tools that it compares.
+(\`--quick\` for a first look; \`--help\` for the rest). It wants an ordinary user, iperf3, wrk, nginx, python3, and the tools that it compares.
+
+![Each tool beside the best peer](benchmarks.svg)
 
 ## What was measured
 
-Every tool makes its sandbox in one and the same network namespace, the bed, and iperf3 runs between the sandbox and the bed:
-*out* is from the sandbox, *in* is to it. No wire and no other machine is involved, so the figures are those of the tools.
-*Loopback* is the same transfer within the bed, without a sandbox: no tool can beat it.
+Every tool makes its sandbox in one and the same network namespace, the bed. No wire and no other machine is involved, so the
+figures are those of the tools. *Out* is from the sandbox to the bed, *in* is to the sandbox. *Loopback* is the same within the
+bed, without a sandbox: no tool can beat it.
+
+| rows | measured with |
+| --- | --- |
+| TCP throughput, and the tool's processor time for it | iperf3; *in* is \`iperf3 -R\` |
+| published ports | iperf3 -s in the sandbox; the client on the bed's 127.0.0.1, or in a namespace beside it, "another machine" |
+| round trips | one byte there and back, one at a time, to a server in the bed |
+| connect, request, close | one connection after the other, a byte there, a byte back, the server closes |
+| HTTP | wrk in the sandbox, nginx with one worker in the bed |
+| UDP | iperf3 -u -b 0: one datagram per system call, as many as go. With UDP_SEGMENT: up to 45 per call, as QUIC programs do |
+| start | the median of 5 starts of the tool with the command \`true\` |
+| memory | resident, of the tool's own processes |
+| idle flows | iperf3 beside 10,000 connections that do nothing |
 
 *As installed* leaves the congestion control as each tool and the host have it. In the other lines every route that has a
 part in it, inside and in the bed, for every tool, has the same one. A paced control (BBR) on the host limits loopback and
@@ -76,17 +90,11 @@ ${renderTables(report)}
 `;
 }
 
-function hasCpu(line: Comparison): boolean {
-  return [...line.cpuPerGb.values()].some((value) => value !== null);
-}
-
-function showSummary(summary: Summary | null): string {
+/** Null: it failed. Undefined: it does not apply. */
+function showSummary(summary: Summary | null | undefined): string {
+  if (summary === undefined) return "–";
   if (summary === null) return "failed";
   return `${showNumber(summary.median)} (${showNumber(summary.min)}–${showNumber(summary.max)})`;
-}
-
-function showNullable(value: number | null): string {
-  return value === null ? "–" : showNumber(value);
 }
 
 function showRatio(value: number | null): string {

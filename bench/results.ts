@@ -1,9 +1,13 @@
 /** What a run of the bench found, as it is written with --json. */
 import type { Machine } from "./machine.js";
+import type { Section } from "./rows/row.js";
 import { advantage, median, type Summary, summarize } from "./statistics.js";
 
 export interface Result {
   readonly row: string;
+  /** A row can have several, such as p50 and p99. */
+  readonly metric: string;
+  readonly section: Section;
   readonly title: string;
   readonly unit: string;
   readonly better: "higher" | "lower";
@@ -12,22 +16,20 @@ export interface Result {
   readonly congestion: string | null;
   readonly tool: string;
   readonly role: "ours" | "peer" | "limit";
-  /** One value per round that succeeded, in the row's unit. */
+  /** One value per round that succeeded, in the unit. */
   readonly values: number[];
-  /** Processor seconds of the tool per 10⁹ bytes, one per round; empty where it does not apply. */
-  readonly cpuPerGb: number[];
   readonly errors: string[];
 }
 
 export interface Report {
-  readonly schema: 1;
+  readonly schema: 2;
   readonly date: string;
   readonly command: string;
   readonly machine: Machine;
   readonly tools: { readonly name: string; readonly version: string }[];
   readonly rounds: number;
+  /** What a measurement lasts, at least; some last twice as long. */
   readonly seconds: number;
-  readonly warmUp: number;
   /** False when time ran out before every round was made. */
   readonly complete: boolean;
   readonly results: Result[];
@@ -35,13 +37,16 @@ export interface Report {
 
 /** One line of the table: the same measurement for every tool. */
 export interface Comparison {
+  readonly row: string;
+  readonly metric: string;
+  readonly section: Section;
   readonly title: string;
   readonly unit: string;
   readonly mtu: number;
   readonly congestion: string | null;
-  /** By tool; null where nothing was measured. */
+  readonly better: "higher" | "lower";
+  /** By tool; null where it failed, and no entry where it does not apply. */
   readonly summaries: ReadonlyMap<string, Summary | null>;
-  readonly cpuPerGb: ReadonlyMap<string, number | null>;
   /** The peer with the best median. */
   readonly bestPeer: string | null;
   /** How many times better ours is, by medians; null where one is missing. */
@@ -62,7 +67,7 @@ function beats(peer: Peer, best: Peer | null, better: "higher" | "lower"): boole
 export function compare(results: readonly Result[]): Comparison[] {
   const groups = new Map<string, Result[]>();
   for (const result of results) {
-    const key = `${result.row} ${result.mtu} ${result.congestion}`;
+    const key = `${result.row} ${result.metric} ${result.mtu} ${result.congestion}`;
     groups.set(key, [...(groups.get(key) ?? []), result]);
   }
   return [...groups.values()].flatMap((group) => {
@@ -77,12 +82,15 @@ export function compare(results: readonly Result[]): Comparison[] {
     const best = peers.reduce<Peer | null>((best, peer) => (beats(peer, best, first.better) ? peer : best), null);
     return [
       {
+        row: first.row,
+        metric: first.metric,
+        section: first.section,
         title: first.title,
         unit: first.unit,
         mtu: first.mtu,
         congestion: first.congestion,
+        better: first.better,
         summaries: new Map(group.map((result) => [result.tool, summarize(result.values)])),
-        cpuPerGb: new Map(group.map((result) => [result.tool, median(result.cpuPerGb)])),
         bestPeer: best?.tool ?? null,
         toBestPeer: advantage(ours, best?.value ?? null, first.better),
         toLimit: advantage(ours, medianOf("limit"), first.better),

@@ -4,16 +4,21 @@
  * with every round, so that what else happens on the machine meets all of them alike.
  */
 import type { Bed } from "./bed.js";
-import type { BenchOptions } from "./options.js";
+import type { BenchOptions, Variant } from "./options.js";
 import type { Result } from "./results.js";
-import type { Row } from "./rows/row.js";
+import type { Metric, Row } from "./rows/row.js";
 import type { Sandbox, Setup, Tool } from "./tools/tool.js";
+
+/** A setup, and what the rows call it. */
+export interface PlannedSetup extends Setup {
+  readonly variant: Variant;
+}
 
 export interface Plan {
   readonly bed: Bed;
   readonly tools: readonly Tool[];
   readonly rows: readonly Row[];
-  readonly setups: readonly Setup[];
+  readonly setups: readonly PlannedSetup[];
   readonly options: BenchOptions;
   /** One line per step, for who is waiting. */
   readonly progress: (line: string) => void;
@@ -47,19 +52,20 @@ export async function runPlan(plan: Plan): Promise<Outcome> {
 class Stage {
   readonly results = new Map<string, Result>();
   readonly #plan: Plan;
-  readonly #setup: Setup;
+  readonly #setup: PlannedSetup;
   readonly #sandboxes = new Map<Tool, Sandbox>();
 
-  constructor(plan: Plan, setup: Setup) {
+  constructor(plan: Plan, setup: PlannedSetup) {
     this.#plan = plan;
     this.#setup = setup;
   }
 
   /** False when time ran out. */
   async round(round: number, deadline: number): Promise<boolean> {
-    const { tools, rows } = this.#plan;
-    for (const row of rows) {
-      if (!row.mtus.includes(this.#setup.mtu)) continue;
+    const { mtu, variant } = this.#setup;
+    for (const row of this.#plan.rows) {
+      if (!row.mtus.includes(mtu) || !row.variants.includes(variant)) continue;
+      const tools = this.#plan.tools.filter((tool) => tool.abilities.includes(row.ability));
       for (let turn = 0; turn < tools.length; turn++) {
         if (Date.now() > deadline) return false;
         const tool = tools[(turn + round) % tools.length];
@@ -76,32 +82,45 @@ class Stage {
   /** A failure is a result too: the other tools are measured nevertheless, and this one starts afresh. */
   async #measure(row: Row, tool: Tool): Promise<void> {
     const { bed, options, progress } = this.#plan;
-    const { mtu, congestion } = this.#setup;
-    const what = `${row.title}, MTU ${mtu}, ${congestion ?? "as installed"}, ${tool.name}`;
-    const result = this.#resultOf(row, tool);
+    const setup = this.#setup;
+    const what = `${row.id}, MTU ${setup.mtu}, ${setup.congestion ?? "as installed"}, ${tool.name}`;
     try {
-      const sandbox = this.#sandboxes.get(tool) ?? (await tool.start(bed, this.#setup));
-      this.#sandboxes.set(tool, sandbox);
-      const sample = await row.measure({ bed, sandbox, seconds: options.seconds, warmUp: options.warmUp });
-      result.values.push(sample.value);
-      if (sample.cpuPerGb !== null) result.cpuPerGb.push(sample.cpuPerGb);
-      progress(`${what}: ${sample.value.toFixed(2)} ${row.unit}`);
+      const seconds = options.seconds * row.length;
+      const sample = await row.measure({ bed, tool, setup, seconds, sandbox: () => this.#sandbox(tool) });
+      const told = row.metrics.flatMap((metric) => {
+        const value = sample[metric.id];
+        if (value === undefined) return [];
+        this.#resultOf(row, metric, tool).values.push(value);
+        return `${value.toFixed(2)} ${metric.unit}`;
+      });
+      if (told.length > 0) progress(`${what}: ${told.join(", ")}`);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      result.errors.push(reason);
+      const reason = (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, " | ");
       progress(`${what}: failed: ${reason}`);
+      // It is told once per row, but none of its lines has a value.
+      const [first] = row.metrics.map((metric) => this.#resultOf(row, metric, tool));
+      first?.errors.push(reason);
       await this.#sandboxes.get(tool)?.close();
       this.#sandboxes.delete(tool);
     }
   }
 
-  #resultOf(row: Row, tool: Tool): Result {
-    const key = `${row.id} ${tool.name}`;
+  async #sandbox(tool: Tool): Promise<Sandbox> {
+    const known = this.#sandboxes.get(tool);
+    if (known !== undefined) return known;
+    const sandbox = await tool.start(this.#plan.bed, this.#setup);
+    this.#sandboxes.set(tool, sandbox);
+    return sandbox;
+  }
+
+  #resultOf(row: Row, metric: Metric, tool: Tool): Result {
+    const key = `${row.id} ${metric.id} ${tool.name}`;
     const known = this.results.get(key);
     if (known !== undefined) return known;
-    const { id, title, unit, better } = row;
-    const figures = { values: [], cpuPerGb: [], errors: [] };
-    const result = { row: id, title, unit, better, ...this.#setup, tool: tool.name, role: tool.role, ...figures };
+    const { id, section, title, unit, better } = metric;
+    const { mtu, congestion } = this.#setup;
+    const what = { row: row.id, metric: id, section, title, unit, better, mtu, congestion };
+    const result = { ...what, tool: tool.name, role: tool.role, values: [], errors: [] };
     this.results.set(key, result);
     return result;
   }

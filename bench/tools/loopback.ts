@@ -1,3 +1,4 @@
+import { unusedPort } from "../ports.js";
 import { Shell } from "../shell.js";
 import type { Tool } from "./tool.js";
 
@@ -5,14 +6,19 @@ import type { Tool } from "./tool.js";
 export const loopback: Tool = {
   name: "loopback",
   role: "limit",
+  abilities: ["network", "published", "launch"],
 
   async version() {
     return "plain loopback, no sandbox";
   },
 
-  // The bed's routes have the congestion control already.
+  // The bed's routes have the congestion control already, and any port is "published" as it is.
   async start(bed) {
     const running = bed.start("the shell on loopback", ["sh"]);
-    return { shell: new Shell(running), pids: [], close: () => bed.stop(running) };
+    return { shell: new Shell(running), port: unusedPort(), pids: [], close: () => bed.stop(running) };
+  },
+
+  launch(_bed, _setup, command) {
+    return command;
   },
 };

@@ -1,30 +1,45 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { firstLine } from "../processes.js";
+import { unusedPort } from "../ports.js";
+import { firstLine, processTree } from "../processes.js";
 import { Shell } from "../shell.js";
-import { awaitRoute, type Tool } from "./tool.js";
+import { awaitRoute, type Setup, setLoopbackCongestion, type Tool } from "./tool.js";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+
+/** With the same congestion control for all, the routes of the loopback inside have it too: for that one must be root there. */
+function command({ mtu, congestion }: Setup, more: readonly string[]): string[] {
+  const same = congestion === null ? [] : ["--congestion", congestion, "--root"];
+  return [process.execPath, MAIN, "run", "--mtu", `${mtu}`, ...same, ...more];
+}
 
 export const ours: Tool = {
   name: "netns-rootless",
   role: "ours",
+  abilities: ["network", "published", "launch"],
 
   async version() {
     if (!existsSync(MAIN)) throw new Error(`netns-rootless is not built: ${MAIN} is missing; run: npm run build`);
     return (await firstLine(process.execPath, [MAIN, "--version"])) ?? "unknown";
   },
 
-  async start(bed, { mtu, congestion }) {
-    const options = ["--mtu", `${mtu}`, ...(congestion === null ? [] : ["--congestion", congestion])];
-    const running = bed.start("netns-rootless", [process.execPath, MAIN, "run", ...options, "--", "sh"]);
-    const sandbox = { shell: new Shell(running), pids: [running.pid], close: () => bed.stop(running) };
+  async start(bed, setup) {
+    const port = unusedPort();
+    const publish = ["--publish", `0.0.0.0:${port}:${port}`];
+    const running = bed.start("netns-rootless", command(setup, [...publish, "--", "sh"]));
+    const shell = new Shell(running);
+    const close = () => bed.stop(running);
     try {
-      await awaitRoute(sandbox.shell, mtu);
-      return sandbox;
+      await awaitRoute(shell, setup.mtu);
+      if (setup.congestion !== null) await setLoopbackCongestion(shell, setup.congestion);
+      return { shell, port, pids: processTree(running.pid, ["sh"]), close };
     } catch (error) {
-      await sandbox.close();
+      await close();
       throw error;
     }
+  },
+
+  launch(_bed, setup, argv) {
+    return command(setup, ["--", ...argv]);
   },
 };

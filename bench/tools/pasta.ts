@@ -1,13 +1,25 @@
+import { unusedPort } from "../ports.js";
 import { firstLine } from "../processes.js";
 import { Shell } from "../shell.js";
-import { awaitRoute, BOUND_SHELL, setDefaultRouteCongestion, type Tool } from "./tool.js";
+import {
+  awaitRoute,
+  BOUND_SHELL,
+  type Setup,
+  setDefaultRouteCongestion,
+  setLoopbackCongestion,
+  type Tool,
+} from "./tool.js";
 
-/** No port forwarding, which pasta does by default and the others do not: it would look for new ports once a second. */
-const NO_PORTS = ["-t", "none", "-u", "none", "-T", "none", "-U", "none"];
+/** Forwards no ports but the given one. By default it would look for new ports once a second, which the others do not do. */
+function command({ mtu }: Setup, port: number | "none", argv: readonly string[]): string[] {
+  const ports = ["-t", `${port}`, "-u", "none", "-T", "none", "-U", "none"];
+  return ["pasta", "-4", "--config-net", "--mtu", `${mtu}`, ...ports, "--", ...argv];
+}
 
 export const pasta: Tool = {
   name: "pasta",
   role: "peer",
+  abilities: ["network", "published", "launch"],
 
   async version() {
     const line = await firstLine("pasta", ["--version"]);
@@ -17,17 +29,25 @@ export const pasta: Tool = {
     return packaged?.split("\t")[1] ?? line.replace("pasta ", "");
   },
 
-  async start(bed, { mtu, congestion }) {
-    const options = ["-4", "--config-net", "--mtu", `${mtu}`, ...NO_PORTS];
-    const running = bed.start("pasta", ["pasta", ...options, "--", ...BOUND_SHELL]);
-    const sandbox = { shell: new Shell(running), pids: [running.pid], close: () => bed.stop(running) };
+  async start(bed, setup) {
+    const port = unusedPort();
+    const running = bed.start("pasta", command(setup, port, BOUND_SHELL));
+    const shell = new Shell(running);
+    const close = () => bed.stop(running);
     try {
-      await awaitRoute(sandbox.shell, mtu);
-      if (congestion !== null) await setDefaultRouteCongestion(sandbox.shell, congestion);
-      return sandbox;
+      await awaitRoute(shell, setup.mtu);
+      if (setup.congestion !== null) {
+        await setDefaultRouteCongestion(shell, setup.congestion);
+        await setLoopbackCongestion(shell, setup.congestion);
+      }
+      return { shell, port, pids: [running.pid], close };
     } catch (error) {
-      await sandbox.close();
+      await close();
       throw error;
     }
+  },
+
+  launch(_bed, setup, argv) {
+    return command(setup, "none", argv);
   },
 };

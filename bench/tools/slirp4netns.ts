@@ -1,10 +1,14 @@
-import { firstLine } from "../processes.js";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { unusedPort } from "../ports.js";
+import { firstLine, within } from "../processes.js";
 import { Shell } from "../shell.js";
-import { awaitRoute, BOUND_SHELL, setDefaultRouteCongestion, type Tool } from "./tool.js";
+import { awaitRoute, BOUND_SHELL, cannotLaunch, setDefaultRouteCongestion, type Tool } from "./tool.js";
 
 export const slirp4netns: Tool = {
   name: "slirp4netns",
   role: "peer",
+  abilities: ["network", "published"],
 
   async version() {
     const line = await firstLine("slirp4netns", ["--version"]);
@@ -29,7 +33,9 @@ export const slirp4netns: Tool = {
       await ended();
       throw error;
     }
-    const options = ["--configure", `--mtu=${mtu}`, "--disable-host-loopback"];
+    const port = unusedPort();
+    const control = join(bed.directory, `slirp4netns-${port}`);
+    const options = ["--configure", `--mtu=${mtu}`, "--disable-host-loopback", `--api-socket=${control}`];
     const running = bed.start("slirp4netns", ["slirp4netns", ...options, `${inside.pid}`, "tap0"]);
     const close = async () => {
       await bed.stop(running);
@@ -37,11 +43,34 @@ export const slirp4netns: Tool = {
     };
     try {
       await awaitRoute(shell, mtu);
+      await publish(control, port);
       if (congestion !== null) await setDefaultRouteCongestion(shell, congestion);
-      return { shell, pids: [running.pid], close };
+      return { shell, port, pids: [running.pid], close };
     } catch (error) {
       await close();
       throw error;
     }
   },
+
+  launch: cannotLaunch,
 };
+
+/** Asks a running slirp4netns to publish a TCP port (slirp4netns(1), "API socket"): one request and one answer per connection. */
+async function publish(control: string, port: number): Promise<void> {
+  const request = { proto: "tcp", host_addr: "0.0.0.0", host_port: port, guest_addr: "10.0.2.100", guest_port: port };
+  const answer = await within(
+    3000,
+    new Promise<string>((resolve, reject) => {
+      let text = "";
+      connect(control)
+        .setEncoding("utf8")
+        .on("data", (piece: string) => {
+          text += piece;
+        })
+        .on("end", () => resolve(text))
+        .on("error", reject)
+        .end(JSON.stringify({ execute: "add_hostfwd", arguments: request }));
+    }),
+  );
+  if (answer === undefined || !answer.includes('"return"')) throw new Error(`slirp4netns publishes no port: ${answer}`);
+}

@@ -12,19 +12,30 @@ export interface Setup {
 export interface Sandbox {
   /** A shell inside. */
   readonly shell: Shell;
-  /** The tool's own processes, whose processor time counts; empty where there are none. */
+  /** A TCP port of the bed, on all its addresses, that leads to the same port inside. */
+  readonly port: number;
+  /** The tool's own processes, whose processor time and memory count; empty where there are none. */
   readonly pids: readonly number[];
   close(): Promise<void>;
 }
+
+/**
+ * What a tool can be measured at. `network`: what the sandbox does towards outside. `published`: ports that lead inside.
+ * `launch`: it starts a command by itself.
+ */
+export type Ability = "network" | "published" | "launch";
 
 export interface Tool {
   /** As in `--tools` and in the table. */
   readonly name: string;
   /** `limit`: no tool, but what no tool can beat. */
   readonly role: "ours" | "peer" | "limit";
+  readonly abilities: readonly Ability[];
   /** Rejects with one clear line when the tool is not there. */
   version(): Promise<string>;
   start(bed: Bed, setup: Setup): Promise<Sandbox>;
+  /** The command that runs another in a new sandbox; for those that can `launch`. */
+  launch(bed: Bed, setup: Setup, command: readonly string[]): readonly string[];
 }
 
 /** A shell that ends with its parent, however that ends: a new user namespace makes a process forget what Bed.start said. */
@@ -42,7 +53,19 @@ export async function awaitRoute(shell: Shell, mtu: number): Promise<void> {
   if (!links.includes(` mtu ${mtu} `)) throw new Error(`no interface inside has MTU ${mtu}: ${links.trim()}`);
 }
 
+const LOOPBACK_ROUTE = "local 127.0.0.1 dev lo table local proto kernel scope host src 127.0.0.1";
+
 /** Sets the congestion control of the default route; needs to be root inside. */
 export async function setDefaultRouteCongestion(shell: Shell, name: string): Promise<void> {
   await shell.must(`ip route replace $(ip route show default) congctl ${name}`);
+}
+
+/** Sets the congestion control of what a spliced published port sends to 127.0.0.1 inside; needs to be root inside. */
+export async function setLoopbackCongestion(shell: Shell, name: string): Promise<void> {
+  await shell.must(`ip route change ${LOOPBACK_ROUTE} congctl ${name}`);
+}
+
+/** For a tool that has no command of its own to start. */
+export function cannotLaunch(): never {
+  throw new Error("it starts no command");
 }

@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import test from "ava";
-import { Bed } from "../../bench/bed.js";
-import { runIperf } from "../../bench/iperf3.js";
-import { cpuSeconds, parseCpuSeconds } from "../../bench/processes.js";
+import { Bed, SERVER, UPLINK } from "../../bench/bed.js";
+import { iperfInside, iperfToPublished } from "../../bench/iperf3.js";
+import { cpuSeconds, parseCpuSeconds, parseResidentBytes, processTree, residentBytes } from "../../bench/processes.js";
+import { parseFigures, program } from "../../bench/programs.js";
 import { parseOutput } from "../../bench/shell.js";
 import { loopback } from "../../bench/tools/loopback.js";
 
@@ -52,7 +53,7 @@ test("iperf3 runs in the bed with the congestion control that was set, and nothi
     const sleeper = bed.start("sleep", ["sleep", "60"]);
     pids = [sleeper.pid, ...(await shell.must("sleep 60 >/dev/null & echo $$ $!")).split(" ").map(Number)];
     t.true(cpuSeconds(pids) >= 0);
-    const result = await runIperf(bed, shell, { direction: "in", flows: 2, seconds: 1, warmUp: 0 });
+    const result = await iperfInside(bed, shell, SERVER, { protocol: "tcp", reverse: true, flows: 2, seconds: 1 });
     t.true(result.bitsPerSecond > 1e8, `${result.bitsPerSecond}`);
     t.true(Math.abs(result.bytes * 8 - result.bitsPerSecond) < 0.2 * result.bitsPerSecond);
   } finally {
@@ -61,6 +62,51 @@ test("iperf3 runs in the bed with the congestion control that was set, and nothi
   t.is(pids.length, 3);
   await eventually(() => !pids.some(isAlive));
   t.deepEqual(pids.filter(isAlive), []);
+});
+
+test("the other machine reaches a server on a port of the bed, with the congestion control that was set", async (t) => {
+  const bed = await Bed.create();
+  try {
+    await bed.setCongestion("reno");
+    const routes = await bed.capture("ip", ["ip", "route"], 5000, "machine");
+    t.is(routes.trim(), "198.51.100.0/24 dev eth0 proto kernel scope link src 198.51.100.2 congctl reno");
+    const { shell, port } = await loopback.start(bed, SETUP);
+    const published = { client: "machine", address: UPLINK, port } as const;
+    const load = { protocol: "udp", size: 1000, reverse: false, flows: 1, seconds: 1 } as const;
+    const result = await iperfToPublished(bed, shell, published, load);
+    t.true(result.packets > 1000 && result.lost < result.packets, JSON.stringify(result));
+  } finally {
+    await bed.close();
+  }
+});
+
+test("a program's figures are numbers, and what it says instead is told", async (t) => {
+  t.deepEqual([...parseFigures('{"p50": 20.5, "name": "x"}')], [["p50", 20.5]]);
+  t.throws(() => parseFigures('{"error": "no datagram arrived"}'), { message: "no datagram arrived" });
+  t.throws(() => parseFigures("no answer came back\n"), { message: "it printed: no answer came back" });
+  const bed = await Bed.create();
+  try {
+    const { shell } = await loopback.start(bed, SETUP);
+    const printed = await shell.output(program("client", "connect", SERVER, 1, 1), 5);
+    t.throws(() => parseFigures(printed), { message: /Connection refused/ });
+  } finally {
+    await bed.close();
+  }
+});
+
+test("a tool's memory is that of its processes, without the command's", async (t) => {
+  const bed = await Bed.create();
+  try {
+    const outer = bed.start("a tool", ["sh", "-c", "sleep 30 & python3 -c 'print(1, flush=True); input()'; :"]);
+    await outer.says("1", 5000);
+    t.is(processTree(outer.pid, []).length, 3);
+    t.is(processTree(outer.pid, ["sleep"]).length, 2);
+    t.true(residentBytes(processTree(outer.pid, ["sleep"])) > residentBytes([outer.pid]));
+  } finally {
+    await bed.close();
+  }
+  t.is(parseResidentBytes("VmHWM:\t  9000 kB\nVmRSS:\t    1234 kB\n"), 1234 * 1024);
+  t.throws(() => parseResidentBytes("State: Z\n"), { message: /has ended/ });
 });
 
 test("a script that fails, hangs, or ends the shell is told apart", async (t) => {

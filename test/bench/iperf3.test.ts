@@ -24,8 +24,16 @@ const REPORT = {
   },
 };
 
-test("the throughput is what the receiver got, and the bytes include the warm-up", (t) => {
-  t.deepEqual(parseIperf(JSON.stringify(REPORT)), { bitsPerSecond: 16_390_360_964, bytes: 5_100_000_000 });
+test("the throughput is what the receiver got, and the bytes are all that was carried", (t) => {
+  const expected = { bitsPerSecond: 16_390_360_964, bytes: 5_100_000_000, packets: 0, lost: 0 };
+  t.deepEqual(parseIperf(JSON.stringify(REPORT)), expected);
+});
+
+test("of datagrams, those that were sent and those that did not arrive are known", (t) => {
+  const sum = { bytes: 1_400_000, bits_per_second: 11_200_000, packets: 1000, lost_packets: 20, lost_percent: 2 };
+  const report = { intervals: [{ sum: { bytes: 1_400_000 } }], end: { sum } };
+  const expected = { bitsPerSecond: 11_200_000, bytes: 1_400_000, packets: 1000, lost: 20 };
+  t.deepEqual(parseIperf(JSON.stringify(report)), expected);
 });
 
 test("an error of iperf3 is told in its own words", (t) => {
@@ -37,6 +45,6 @@ test("an error of iperf3 is told in its own words", (t) => {
 
 test("what is no report is refused, with what was printed", (t) => {
   t.throws(() => parseIperf("sh: iperf3: not found\n"), { message: /no JSON: sh: iperf3: not found/ });
-  t.throws(() => parseIperf("{}"), { message: /a figure is missing/ });
+  t.throws(() => parseIperf('{"intervals":[]}'), { message: /a figure is missing/ });
   t.throws(() => parseIperf(JSON.stringify({ end: REPORT.end })), { message: /no intervals/ });
 });

@@ -1,7 +1,12 @@
 import test from "ava";
 import { parseOptions } from "../../bench/options.js";
 
-const KNOWN = { rows: ["tcp-out", "tcp-in"], tools: ["netns-rootless", "pasta"], mtus: [1500, 65520] };
+const KNOWN = {
+  rows: ["tcp-out", "tcp-in", "tcp-in-32"],
+  quickRows: ["tcp-out", "tcp-in"],
+  tools: ["netns-rootless", "pasta"],
+  mtus: [1500, 65520],
+};
 
 test("without options everything is measured three times, as installed and with the same congestion control", (t) => {
   const options = parseOptions([], KNOWN);
@@ -10,13 +15,15 @@ test("without options everything is measured three times, as installed and with 
   t.deepEqual(options?.mtus, KNOWN.mtus);
   t.deepEqual(options?.variants, ["installed", "same"]);
   t.is(options?.rounds, 3);
-  t.is(options?.seconds, 3);
+  t.is(options?.seconds, 1);
+  t.true((options?.limitMs ?? Infinity) < 900_000);
   t.false(options?.writeDocs);
 });
 
-test("--quick keeps to three minutes", (t) => {
+test("--quick keeps to three minutes, and to the main rows unless others are named", (t) => {
   const options = parseOptions(["--quick"], KNOWN);
-  t.is(options?.seconds, 1);
+  t.deepEqual(options?.rows, KNOWN.quickRows);
+  t.deepEqual(parseOptions(["--quick", "--rows", "tcp-in-32"], KNOWN)?.rows, ["tcp-in-32"]);
   t.true((options?.limitMs ?? Infinity) < 180_000);
 });
 
@@ -31,6 +38,7 @@ test("what is not understood is refused in one line that says what was expected"
     [["--mtu", "9000"], /^--mtu 9000: expected one or more of 1500,65520$/],
     [["--rounds", "0"], /^--rounds 0: expected a whole number from 1 to 99$/],
     [["--rounds", "many"], /^--rounds many: expected/],
+    [["--seconds", "0.5"], /^--seconds 0.5: expected a whole number from 1 to 60$/],
     [["--congestion", "x; reboot"], /^--congestion x; reboot: expected a name/],
     [["--frobnicate"], /frobnicate/],
   ];

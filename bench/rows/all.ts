@@ -1,0 +1,24 @@
+import { connectionsIn, connectionsOut } from "./connections.js";
+import { httpRows } from "./http.js";
+import { idleFlows } from "./idle-flows.js";
+import { memory } from "./memory.js";
+import { publishedRows } from "./published.js";
+import { roundTripRows } from "./round-trip.js";
+import type { Row } from "./row.js";
+import { start } from "./start.js";
+import { tcpThroughputRows } from "./tcp-throughput.js";
+import { udpRows } from "./udp-throughput.js";
+
+/** In the order in which they are measured; `memory` looks at what all others have left. */
+export const ROWS: readonly Row[] = [
+  ...tcpThroughputRows,
+  ...publishedRows,
+  ...roundTripRows,
+  connectionsOut,
+  connectionsIn,
+  ...httpRows,
+  ...udpRows,
+  start,
+  idleFlows,
+  memory,
+];
