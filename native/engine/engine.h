@@ -64,6 +64,7 @@ struct Options {
   X(backlog_overflows, "streams.backlog_overflows")       \
   X(background_given_up, "streams.background_given_up")   \
   X(spliced_pairs, "splice.pairs")                        \
+  X(splice_second_open, "splice.second_open")             \
   X(spliced_bytes, "splice.bytes")                        \
   X(splice_copies, "splice.copies")                       \
   X(datagrams_received, "datagrams.received")             \
@@ -76,6 +77,7 @@ struct Options {
   X(datagram_errors, "datagrams.errors")                  \
   X(datagram_errors_lost, "datagrams.errors_lost")
 
+// `splice_second_open`: pairs now whose second socket may still have something for the first; counted when asked.
 // `sockets_open` and `flushing` (streams with a backlog, closed ones included) say what is, the others what was.
 struct Counters {
 #define X(field, name) uint64_t field = 0;

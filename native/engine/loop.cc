@@ -210,6 +210,13 @@ napi_value Engine::counters(napi_env env) {
   napi_value object;
   napi_create_object(env, &object);
   napi_value value;
+  counters_.splice_second_open = 0;
+  for (int32_t i = 0; i < socket_high_; i++) {
+    const Socket& s = sockets_[i];
+    if (s.kind == Kind::Stream && s.state == State::Spliced && !s.leader && !(s.flags & kDirectionDone)) {
+      counters_.splice_second_open++;
+    }
+  }
 #define X(field, name)                                                    \
   napi_create_double(env, static_cast<double>(counters_.field), &value); \
   napi_set_named_property(env, object, name, value);

@@ -134,3 +134,18 @@ test("a reader that stops holds the writer back, and loses nothing", async (t) =
   t.is(await ended, 0);
   rig.stop();
 });
+
+test("a pair that only waits for the first socket's end has nothing open in the second", async (t) => {
+  const rig = new Rig();
+  const { client, server, ended } = await between(rig);
+  const open = () => rig.engine.counters()["splice.second_open"];
+  t.is(open(), 1);
+  server.end("last words");
+  t.is((await once(client, "data")).toString(), "last words");
+  await once(client, "end");
+  t.is(open(), 0);
+  client.end();
+  server.resume();
+  t.is(await ended, 0);
+  rig.stop();
+});
