@@ -1,5 +1,6 @@
 /**
- * Builds what is out of date: TypeScript with tsc into dist/, the addon and the launcher with node-gyp into native/build/.
+ * Builds what is out of date: TypeScript with tsc into dist/, the addon and the launcher with node-gyp into native/build/,
+ * and of both the bundle that is started (bundle.mjs).
  * Decides by the state of the sources (paths, sizes, times) and of Node, kept beside each output; some 20 ms when nothing is to do.
  * Two builds at once wait for each other. `--sanitize`: also native/build-asan/, with ASan and UBSan, for the tests.
  */
@@ -56,6 +57,12 @@ const parts = [
     state: () => stateOf(["src", "test", "bench", "tsconfig.json", "package.json"], "typescript"),
     make: makeTypeScript,
   },
+  {
+    stamp: "dist/bundle/.state",
+    output: "dist/bundle/netns-rootless.cjs",
+    state: () => stateOf(["src", "package-lock.json", "scripts/bundle.mjs"], process.version, process.arch),
+    make: makeBundle,
+  },
 ];
 if (sanitize) {
   parts.push({
@@ -105,6 +112,10 @@ function makeTypeScript() {
   if (!existsSync(path.join(root, "dist/src/cli/main.js")))
     rmSync(path.join(root, "dist/.tsbuildinfo"), { force: true });
   run(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "."], root, "compiling TypeScript");
+}
+
+function makeBundle() {
+  run(process.execPath, ["scripts/bundle.mjs"], root, "bundling");
 }
 
 function makeNative() {

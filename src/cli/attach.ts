@@ -1,5 +1,5 @@
 /** `attach`: a network for a namespace that exists already, until that ends or a signal comes. */
-import type { InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
+import { attach as attachTo } from "../sandbox/attach.js";
 import { formatAddress } from "../wire/address.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkWishes, networkSettings, parseTarget } from "./options.js";
@@ -22,7 +22,7 @@ export async function attach(target: string, wishes: AttachWishes): Promise<numb
   });
   const release = catchSignals(() => stop());
   try {
-    const session = await openSession(settings, (inside) => openAttached(where, inside), log);
+    const session = await openSession(settings, (inside) => attachTo(where, inside), log);
     try {
       tellPublished(session.network, log, wishes.quiet === true);
       session.sandbox.start();
@@ -36,11 +36,6 @@ export async function attach(target: string, wishes: AttachWishes): Promise<numb
   } finally {
     release();
   }
-}
-
-async function openAttached(where: ReturnType<typeof parseTarget>, inside: InsideNetwork): Promise<Sandbox> {
-  const { attach } = await import("../sandbox/attach.js");
-  return attach(where, inside);
 }
 
 /** The line that says that the network is up: it is not ours to change the files there, so it names the DNS server too. */

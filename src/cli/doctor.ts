@@ -1,8 +1,9 @@
 /** `doctor`: what this host lacks, and how to mend it. */
 import { checkHost, type Finding } from "../sandbox/host-checks.js";
+import { print } from "./output.js";
 
 /** Returns 0 if `run` can work here, else 1. */
-export async function doctor(write: (text: string) => void = (text) => process.stdout.write(text)): Promise<number> {
+export async function doctor(write: (text: string) => void = print): Promise<number> {
   const native = await checkNative();
   // The checks of the host try to make a sandbox, and that takes the native part.
   const findings = native.ok ? [native, ...(await checkHost())] : [native];

@@ -1,6 +1,7 @@
 /** Where events are told: to the person on stderr, in one line each, and to a file in JSON for machines (pino, loaded only then). */
 import { NetnsError, printable } from "../errors.js";
 import type { Log } from "../policy/config.js";
+import { warn } from "./output.js";
 
 export interface LogOptions {
   /** Tell errors only. */
@@ -18,7 +19,7 @@ export const PREFIX = "netns-rootless: ";
 
 /** One line for the person, whatever the settings. */
 export function tell(message: string): void {
-  process.stderr.write(`${PREFIX}${printable(message)}\n`);
+  warn(`${PREFIX}${printable(message)}\n`);
 }
 
 function toStderr(levels: readonly Level[]): Log {

@@ -5,6 +5,7 @@ import { NetnsError, printable } from "../errors.js";
 import type { AttachWishes } from "./attach.js";
 import { PREFIX } from "./log.js";
 import { DEFAULT_CIDR, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
+import { print, warn } from "./output.js";
 import type { RunWishes } from "./run.js";
 
 const EXAMPLES = `
@@ -47,7 +48,11 @@ function createProgram(done: (exitCode: number) => void): Command {
     .helpCommand(false)
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`${PREFIX}${oneLine(text)}\n`) })
+    .configureOutput({
+      writeOut: print,
+      writeErr: warn,
+      outputError: (text, write) => write(`${PREFIX}${oneLine(text)}\n`),
+    })
     .addHelpText("after", EXAMPLES);
 
   withNetworkOptions(program.command("run"))

@@ -10,6 +10,7 @@ import { hostname as hostName } from "node:os";
 import type { Network } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { hostResolverSettings, hosts, resolvConf } from "../sandbox/files.js";
+import { launch } from "../sandbox/launch.js";
 import type { ExitStatus, InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
 import { type LogOptions, openLog, tell } from "./log.js";
@@ -67,7 +68,6 @@ export async function launchCommand(
   options: { readonly root?: boolean | undefined; readonly env?: NodeJS.ProcessEnv | undefined },
   inside: InsideNetwork,
 ): Promise<Sandbox> {
-  const { launch } = await import("../sandbox/launch.js");
   const nameserver = formatAddress(settings.cidr.dns);
   return launch({
     network: inside,

@@ -3,8 +3,8 @@
  *
  * Theory of operation. The published ports are bound and the namespace is made at the same time, since each takes a while;
  * if either fails the other is undone, and nothing has started. At the end what the sandbox sent is given time to leave
- * (`drain`), then the network ends, then the namespace with everything in it. The network's code is loaded while the
- * namespace is being made.
+ * (`drain`), then the network ends, then the namespace with everything in it. The launcher is started first of all, and the
+ * network's code is loaded while it makes the namespace.
  */
 import { hostname as hostName } from "node:os";
 import type { Network, NetworkConfig } from "../network/network.js";

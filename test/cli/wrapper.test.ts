@@ -19,19 +19,21 @@ test("it finds its own checkout, whatever CDPATH says", (t) => {
     "checkout/native/launcher",
     "checkout/native/build",
     "checkout/node_modules",
+    "checkout/dist/bundle",
     "checkout/dist/src/cli",
   ])
     mkdirSync(path.join(directory, folder), { recursive: true });
   const checkout = path.join(directory, "checkout");
-  copyFileSync(WRAPPER, path.join(checkout, "scripts/netns-rootless"));
-  writeFileSync(path.join(checkout, "dist/src/cli/main.js"), "console.log(process.argv[2])");
+  for (const file of ["netns-rootless", "start.sh"])
+    copyFileSync(path.join(path.dirname(WRAPPER), file), path.join(checkout, "scripts", file));
+  writeFileSync(path.join(checkout, "dist/src/cli/start.cjs"), "console.log(process.argv[2])");
   for (const file of [
     "package.json",
     "package-lock.json",
     "tsconfig.json",
     "native/binding.gyp",
     "node_modules/.package-lock.json",
-    "dist/.state",
+    "dist/bundle/.state",
     "native/build/.state",
   ])
     writeFileSync(path.join(checkout, file), "{}");

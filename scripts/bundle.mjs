@@ -1,0 +1,71 @@
+/**
+ * Makes dist/bundle/netns-rootless.cjs of tsc's output: src/cli/main.ts and all that it loads, in one file, for a quick start.
+ * src/cli/start.cts runs it. The tests, and programs that import the package, use tsc's output as it is.
+ *
+ * Beside it, `.cache` is what V8 made of the functions that a start needs: this runs `run -- true` once and asks for it at the
+ * end. Where that does not work (a build machine may forbid namespaces), the cache has what ran until then.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { Script } from "node:vm";
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const bundle = path.join(root, "dist/bundle/netns-rootless.cjs");
+const cache = `${bundle}.cache`;
+const TRIAL_MS = 10_000;
+
+async function makeBundle() {
+  const { build } = await import("esbuild");
+  const { outputFiles } = await build({
+    entryPoints: [path.join(root, "dist/src/cli/main.js")],
+    bundle: true,
+    write: false,
+    platform: "node",
+    target: "node20",
+    format: "cjs",
+    logLevel: "warning",
+    // Loads files of its own by their paths; wanted with --log-file only.
+    external: ["pino"],
+    // Every file of ours takes itself for start.cjs, which is as deep as they are.
+    define: { "import.meta.url": "moduleUrl" },
+    // vm.Script has no import() of its own, and all that is left to import is CommonJS.
+    supported: { "dynamic-import": false },
+  });
+  const text = outputFiles[0].text.replace(/^#!.*\n/, "");
+  mkdirSync(path.dirname(bundle), { recursive: true });
+  rmSync(cache, { force: true }); // V8 knows a text by its length only: never an old cache beside a new text
+  writeFileSync(
+    bundle,
+    `(function (require) {
+const module = { exports: {} };
+const moduleUrl = require("node:url").pathToFileURL(require.main.filename).href;
+${text}
+})
+`,
+  );
+}
+
+/** Runs the bundle as start.cts does, in a process of its own, since it ends with that. */
+function makeCache() {
+  const script = new Script(readFileSync(bundle, "latin1"), { filename: bundle });
+  const start = path.join(root, "dist/src/cli/start.cjs");
+  process.argv = [process.execPath, start, "run", "--", "true"];
+  process.on("exit", () => {
+    writeFileSync(`${cache}.new`, script.createCachedData());
+    renameSync(`${cache}.new`, cache);
+    process.reallyExit(0);
+  });
+  const load = createRequire(start);
+  script.runInThisContext()(Object.assign((name) => load(name), { main: { filename: start } }));
+}
+
+if (process.argv[2] === "cache") {
+  makeCache();
+} else {
+  await makeBundle();
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  spawnSync(process.execPath, [fileURLToPath(import.meta.url), "cache"], { env, stdio: "ignore", timeout: TRIAL_MS });
+}
