@@ -5,7 +5,7 @@
 import { type Comparison, compare, type Report } from "./results.js";
 import { advantage } from "./statistics.js";
 
-const LEFT = 400;
+const LEFT = 430;
 const WIDTH = 560;
 const LINE = 18;
 const TOP = 62;

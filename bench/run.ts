@@ -48,6 +48,9 @@ export async function runPlan(plan: Plan): Promise<Outcome> {
   return { results, complete };
 }
 
+/** A row that failed so often for a tool is not tried again: what hangs takes long. */
+const FAILURES_MOST = 2;
+
 /** The sandboxes of one setup, and what was measured in them. */
 class Stage {
   readonly results = new Map<string, Result>();
@@ -69,7 +72,7 @@ class Stage {
       for (let turn = 0; turn < tools.length; turn++) {
         if (Date.now() > deadline) return false;
         const tool = tools[(turn + round) % tools.length];
-        if (tool !== undefined) await this.#measure(row, tool);
+        if (tool !== undefined && this.#failures(row, tool) < FAILURES_MOST) await this.#measure(row, tool);
       }
     }
     return true;
@@ -105,6 +108,13 @@ class Stage {
     }
   }
 
+  #failures(row: Row, tool: Tool): number {
+    return row.metrics.reduce(
+      (sum, metric) => sum + (this.results.get(keyOf(row, metric, tool))?.errors.length ?? 0),
+      0,
+    );
+  }
+
   async #sandbox(tool: Tool): Promise<Sandbox> {
     const known = this.#sandboxes.get(tool);
     if (known !== undefined) return known;
@@ -114,7 +124,7 @@ class Stage {
   }
 
   #resultOf(row: Row, metric: Metric, tool: Tool): Result {
-    const key = `${row.id} ${metric.id} ${tool.name}`;
+    const key = keyOf(row, metric, tool);
     const known = this.results.get(key);
     if (known !== undefined) return known;
     const { id, section, title, unit, better } = metric;
@@ -124,4 +134,8 @@ class Stage {
     this.results.set(key, result);
     return result;
   }
+}
+
+function keyOf(row: Row, metric: Metric, tool: Tool): string {
+  return `${row.id} ${metric.id} ${tool.name}`;
 }

@@ -7,7 +7,7 @@ const SETTLE_MS = 1000;
 
 const METRICS: readonly Metric[] = [
   { ...KIND, id: "idle", title: "resident memory, idle" },
-  { ...KIND, id: "loaded", title: "resident memory, idle again after the rows of one round" },
+  { ...KIND, id: "loaded", title: "resident memory, after the load of a round" },
 ];
 
 /** Of the tool's own processes: in a sandbox just made, and in the one that all rows before this one have loaded. */

@@ -22,7 +22,7 @@ function roundTrip(protocol: "tcp" | "udp"): Row {
       const port = unusedPort();
       const server = bed.start("the echo server", program("server", `echo-${protocol}`, SERVER, port));
       try {
-        await server.says("ready", 5000);
+        await server.says("ready\n", 5000);
         const client = program("client", `round-trip-${protocol}`, SERVER, port, seconds);
         const figures = parseFigures(await shell.output(client, seconds + 5));
         return { p50: figure(figures, "p50"), p99: figure(figures, "p99") };

@@ -42,7 +42,7 @@ function udpSegments(direction: "out" | "in"): Row {
       const mode = direction === "out" ? "count" : "segments";
       const server = bed.start("the UDP server", program("server", mode, SERVER, port));
       try {
-        await server.says("ready", 5000);
+        await server.says("ready\n", 5000);
         const answer = direction === "out" ? server.line((seconds + 10) * 1000) : null;
         const client = program(
           "client",
