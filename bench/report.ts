@@ -72,7 +72,8 @@ bed, without a sandbox: no tool can beat it.
 | UDP | iperf3 -u -b 0: one datagram per system call, as many as go. With UDP_SEGMENT: up to 45 per call, as QUIC programs do |
 | start | the median of 5 starts of the tool with the command \`true\` |
 | memory | resident, of the tool's own processes |
-| idle flows | iperf3 beside 10,000 connections that do nothing |
+| idle flows | iperf3 beside 10,000 connections that do nothing, and alone before and after |
+| the stack alone | frames in bursts of 64 through the TypeScript stack on an engine that moves nothing; what a frame leaves on the heap, one measurement's noise included |
 
 *As installed* leaves the congestion control as each tool and the host have it. In the other lines every route that has a
 part in it, inside and in the bed, for every tool, has the same one. A paced control (BBR) on the host limits loopback and

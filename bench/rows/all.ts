@@ -5,6 +5,7 @@ import { memory } from "./memory.js";
 import { publishedRows } from "./published.js";
 import { roundTripRows } from "./round-trip.js";
 import type { Row } from "./row.js";
+import { stack } from "./stack.js";
 import { start } from "./start.js";
 import { tcpThroughputRows } from "./tcp-throughput.js";
 import { udpRows } from "./udp-throughput.js";
@@ -19,6 +20,7 @@ export const ROWS: readonly Row[] = [
   ...httpRows,
   ...udpRows,
   start,
+  stack,
   idleFlows,
   memory,
 ];

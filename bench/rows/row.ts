@@ -30,7 +30,8 @@ export type Section =
   | "Round trips"
   | "Connections and HTTP requests"
   | "UDP"
-  | "Start, memory, idle flows";
+  | "Start, memory, idle flows"
+  | "The stack alone, per frame";
 
 /** By the metrics' ids; one that is missing does not apply to this tool. */
 export type Sample = Readonly<Partial<Record<string, number>>>;

@@ -18,7 +18,7 @@ function command({ mtu, congestion }: Setup, more: readonly string[]): string[] 
 export const ours: Tool = {
   name: "netns-rootless",
   role: "ours",
-  abilities: ["network", "published", "launch"],
+  abilities: ["network", "published", "launch", "stack"],
 
   async version() {
     if (!existsSync(BUNDLE)) throw new Error(`netns-rootless is not built: ${BUNDLE} is missing; run: npm run build`);

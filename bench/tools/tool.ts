@@ -21,9 +21,9 @@ export interface Sandbox {
 
 /**
  * What a tool can be measured at. `network`: what the sandbox does towards outside. `published`: ports that lead inside.
- * `launch`: it starts a command by itself.
+ * `launch`: it starts a command by itself. `stack`: its stack can be measured alone.
  */
-export type Ability = "network" | "published" | "launch";
+export type Ability = "network" | "published" | "launch" | "stack";
 
 export interface Tool {
   /** As in `--tools` and in the table. */
