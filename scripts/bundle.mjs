@@ -17,6 +17,28 @@ const bundle = path.join(root, "dist/bundle/netns-rootless.cjs");
 const cache = `${bundle}.cache`;
 const TRIAL_MS = 10_000;
 
+/** Parts of Node that take it milliseconds to load and that few starts need, with the functions that we use of them. */
+const LATE = {
+  "node:child_process": ["spawn"],
+  "node:crypto": ["createHash", "randomBytes", "randomFillSync"],
+  "node:dgram": ["createSocket"],
+};
+
+/** Loads them at the first call. */
+const late = {
+  name: "late",
+  setup(build) {
+    build.onResolve({ filter: /^node:/ }, ({ path, namespace }) =>
+      path in LATE && namespace !== "late" ? { path, namespace: "late" } : { path, external: true },
+    );
+    build.onLoad({ filter: /.*/, namespace: "late" }, ({ path }) => ({
+      contents: LATE[path]
+        .map((name) => `export const ${name} = (...args) => require("${path}").${name}(...args);`)
+        .join("\n"),
+    }));
+  },
+};
+
 async function makeBundle() {
   const { build } = await import("esbuild");
   const { outputFiles } = await build({
@@ -29,6 +51,7 @@ async function makeBundle() {
     logLevel: "warning",
     // Loads files of its own by their paths; wanted with --log-file only.
     external: ["pino"],
+    plugins: [late],
     // Every file of ours takes itself for start.cjs, which is as deep as they are.
     define: { "import.meta.url": "moduleUrl" },
     // vm.Script has no import() of its own, and all that is left to import is CommonJS.

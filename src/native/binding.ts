@@ -10,7 +10,7 @@ import type { ChannelBinding } from "./channel.js";
 import type { Engine } from "./engine.js";
 
 export interface EngineOptions {
-  /** Slots of the slab, 64 to 30,000. Memory is used only for those that were ever filled, 68 KiB each. Default: 1,024. */
+  /** Slots of the slab, 64 to 30,000. Memory is used only for those that were ever filled, 68 KiB each. Default: 896, some 60 MB. */
   readonly slots?: number;
   /** The largest number of sockets at once, at most 32,768. Default: as many as this process may have descriptors. */
   readonly maxSockets?: number;
@@ -24,6 +24,9 @@ export interface EngineOptions {
 export interface Addon extends ChannelBinding {
   readonly Engine: new (options: Required<EngineOptions>) => Engine;
 }
+
+/** With more, V8 thinks that 64 MB have come to hang on its objects, and begins its life by collecting garbage, for some milliseconds. */
+const SLOTS = 896;
 
 const folder =
   process.env.NETNS_ROOTLESS_NATIVE ?? fileURLToPath(new URL("../../../native/build/Release/", import.meta.url));
@@ -48,7 +51,7 @@ export function native(): Addon {
  * Throws a NetnsError (NATIVE), or a RangeError for an option out of its range.
  */
 export function createEngine(options: EngineOptions = {}): Engine {
-  const { slots = 1024, maxSockets = 0, spinMicroseconds = 40, peekOffset = true } = options;
+  const { slots = SLOTS, maxSockets = 0, spinMicroseconds = 40, peekOffset = true } = options;
   return new (native().Engine)({ slots, maxSockets, spinMicroseconds, peekOffset });
 }
 
