@@ -2,7 +2,7 @@
  * Child processes of the bench: started, watched, measured and ended by their ids. Nothing is ever ended by name.
  */
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
@@ -172,4 +172,16 @@ export function parseResidentBytes(status: string): number {
   const kilobytes = /^VmRSS:\s*(\d+) kB$/m.exec(status)?.[1];
   if (kilobytes === undefined) throw new Error("no VmRSS in a /proc/PID/status: the process has ended");
   return Number(kilobytes) * 1024;
+}
+
+/** How often the threads of these processes have gone to sleep so far: what wakes up must have slept. */
+export function sleeps(pids: readonly number[]): number {
+  const statuses = pids.flatMap((pid) => {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    return threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8"));
+  });
+  return statuses.reduce(
+    (sum, status) => sum + Number(/^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)?.[1] ?? 0),
+    0,
+  );
 }

@@ -71,7 +71,7 @@ bed, without a sandbox: no tool can beat it.
 | HTTP | wrk in the sandbox, nginx with one worker in the bed |
 | UDP | iperf3 -u -b 0: one datagram per system call, as many as go. With UDP_SEGMENT: up to 45 per call, as QUIC programs do |
 | start | the median of 5 starts of the tool with the command \`true\` |
-| memory | resident, of the tool's own processes |
+| memory, processor time, wake-ups | of the tool's own processes, in a sandbox that does nothing, and after the other rows |
 | idle flows | iperf3 beside 10,000 connections that do nothing, and alone before and after |
 | the stack alone | frames in bursts of 64 through the TypeScript stack on an engine that moves nothing; what a frame leaves on the heap, one measurement's noise included |
 

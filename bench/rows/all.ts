@@ -1,7 +1,7 @@
 import { connectionsIn, connectionsOut } from "./connections.js";
 import { httpRows } from "./http.js";
+import { idle } from "./idle.js";
 import { idleFlows } from "./idle-flows.js";
-import { memory } from "./memory.js";
 import { publishedRows } from "./published.js";
 import { roundTripRows } from "./round-trip.js";
 import type { Row } from "./row.js";
@@ -10,7 +10,7 @@ import { start } from "./start.js";
 import { tcpThroughputRows } from "./tcp-throughput.js";
 import { udpRows } from "./udp-throughput.js";
 
-/** In the order in which they are measured; `memory` looks at what all others have left. */
+/** In the order in which they are measured; `idle` looks at what all others have left. */
 export const ROWS: readonly Row[] = [
   ...tcpThroughputRows,
   ...publishedRows,
@@ -22,5 +22,5 @@ export const ROWS: readonly Row[] = [
   start,
   stack,
   idleFlows,
-  memory,
+  idle,
 ];
