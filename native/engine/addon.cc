@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "engine.h"
+#include "system.h"
 
 namespace netns {
 
@@ -348,7 +349,7 @@ napi_value init(napi_env env, napi_value exports) {
     return nullptr;
   }
   napi_set_named_property(env, exports, "Engine", engine);
-  return channel_init(env, exports);
+  return system_init(env, channel_init(env, exports));
 }
 
 }  // namespace
