@@ -293,7 +293,10 @@ void Engine::run() {
     if (!polled) (void)pollEvents();
     polled = false;
     again_ = again_ || control_[kAgain] != 0 || control_[kCommandCount] != 0;
+    const uint64_t spliced = counters_.spliced_bytes;
     collect();
+    // Pairs are served without process(); their next bytes are as likely to be on their way.
+    acted = acted || counters_.spliced_bytes != spliced;
     if (again_ || event_count_ > 0 || now_ >= due_at_) {
       again_ = false;
       control_[kAgain] = 0;
