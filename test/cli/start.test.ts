@@ -1,0 +1,63 @@
+/** The program as it is installed: scripts/bin, the bundle and its code cache. */
+import { execFile, execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import test from "ava";
+
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+const BUNDLE = path.join(ROOT, "dist/bundle/netns-rootless.cjs");
+const run = promisify(execFile);
+
+/** A symbolic link to the program, as npm makes one. */
+function installed(teardown: (undo: () => void) => void): string {
+  const directory = mkdtempSync(path.join(tmpdir(), "netns-rootless-bin-"));
+  teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const link = path.join(directory, "netns-rootless");
+  symlinkSync(path.join(ROOT, "scripts/bin"), link);
+  return link;
+}
+
+test("npm's link to it starts the version of the package", async (t) => {
+  const { version } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8"));
+  const { stdout, stderr } = await run(installed(t.teardown), ["--version"]);
+  t.is(stdout, `${version}\n`);
+  t.is(stderr, "");
+});
+
+test("a wrong option ends it with 2 and one line", async (t) => {
+  const error = await t.throwsAsync(run(installed(t.teardown), ["run", "--mtu", "9", "true"]));
+  t.like(error, { code: 2, stdout: "" });
+  t.regex(String(error && "stderr" in error && error.stderr), /^netns-rootless: --mtu 9: .*\n$/);
+});
+
+test("a reader that went away does not end it", async (t) => {
+  const script = '{ "$0" --help; echo "ended with $?" >&2; } | true';
+  const { stderr } = await run("sh", ["-c", script, installed(t.teardown)]);
+  t.is(stderr, "ended with 0\n");
+});
+
+test("the command has the certificates for Node, our own Node does not read them", async (t) => {
+  const print = 'echo "$NODE_EXTRA_CA_CERTS"; env | grep -c EXTRA_CA_CERTS';
+  const env = { ...process.env, NODE_EXTRA_CA_CERTS: "/nowhere/certificates.pem" };
+  const { stdout, stderr } = await run(installed(t.teardown), ["run", "--", "sh", "-c", print], { env });
+  t.is(stdout, "/nowhere/certificates.pem\n1\n");
+  t.is(stderr, "", "Node warns of a file that is not there");
+});
+
+test("V8 takes the code cache that the build made", (t) => {
+  const ask = `
+    const { readFileSync } = require("node:fs");
+    const [filename] = process.argv.slice(1);
+    const cachedData = readFileSync(filename + ".cache");
+    const script = new (require("node:vm").Script)(readFileSync(filename, "latin1"), { filename, cachedData });
+    console.log(script.cachedDataRejected);`;
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  t.is(execFileSync(process.execPath, ["-e", ask, BUNDLE], { env, encoding: "utf8" }), "false\n");
+});
+
+test("the bundle is ASCII, as start.cts reads it", (t) => {
+  t.true(readFileSync(BUNDLE).every((byte) => byte < 0x80));
+});
