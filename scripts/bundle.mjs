@@ -20,7 +20,7 @@ const TRIAL_MS = 10_000;
 /** Parts of Node that take it milliseconds to load and that few starts need, with the functions that we use of them. */
 const LATE = {
   "node:child_process": ["spawn"],
-  "node:crypto": ["createHash"],
+  "node:crypto": ["createHash", "randomBytes", "randomFillSync"],
   "node:dgram": ["createSocket"],
 };
 

@@ -10,7 +10,6 @@
 
 #include "channel.h"
 #include "engine.h"
-#include "system.h"
 
 namespace netns {
 
@@ -349,7 +348,7 @@ napi_value init(napi_env env, napi_value exports) {
     return nullptr;
   }
   napi_set_named_property(env, exports, "Engine", engine);
-  return system_init(env, channel_init(env, exports));
+  return channel_init(env, exports);
 }
 
 }  // namespace

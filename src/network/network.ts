@@ -11,6 +11,7 @@
  * `drain()` waits until what the sandbox sent has left for the host's sockets, `close()` ends everything at once. An
  * exception out of a turn is a bug of ours: it ends the network and rejects `failed`.
  */
+import { randomFillSync } from "node:crypto";
 import { NetnsError } from "../errors.js";
 import type { Clock, Random } from "../flow/clock.js";
 import { Counters } from "../flow/counters.js";
@@ -19,7 +20,7 @@ import { Timers } from "../flow/timers.js";
 import type { Turns } from "../flow/turns.js";
 import { HostSockets } from "../host/host-sockets.js";
 import { Icmp } from "../icmp/icmp.js";
-import { createEngine, native } from "../native/binding.js";
+import { createEngine } from "../native/binding.js";
 import { Control, type Engine } from "../native/engine.js";
 import type { HostLoopback, Log, PublishSpec } from "../policy/config.js";
 import { LoggedPolicy } from "../policy/logged-policy.js";
@@ -325,12 +326,11 @@ export class Network {
 /** Random numbers from the system, a page of them at a time. */
 function cryptographicRandom(): Random {
   const pool = new Uint32Array(256);
-  const bytes = new Uint8Array(pool.buffer);
   let used = pool.length;
   return {
     uint32() {
       if (used === pool.length) {
-        native().fillRandom(bytes);
+        randomFillSync(pool);
         used = 0;
       }
       return pool[used++];

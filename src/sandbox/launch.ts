@@ -1,5 +1,5 @@
+import { randomBytes } from "node:crypto";
 import { NetnsError } from "../errors.js";
-import { native } from "../native/binding.js";
 import { explainFailure } from "./host-checks.js";
 import { startLauncher } from "./launcher-process.js";
 import { runArguments } from "./launcher-protocol.js";
@@ -7,8 +7,7 @@ import type { LaunchOptions, Sandbox } from "./sandbox.js";
 
 /** A random locally administered unicast MAC address. */
 export function randomMac(): string {
-  const bytes = new Uint8Array(6);
-  native().fillRandom(bytes);
+  const bytes = randomBytes(6);
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }

@@ -3,8 +3,8 @@
  *
  * Theory of operation. The launcher is a child process with our terminal, our process group and a channel as its
  * descriptor 3. It says Ready (with the TAP) or Failed; after Start it says Exited when the command has ended, and ends
- * itself on Release, or when the channel closes because we are gone. It has the channel open as long as it lives, so the end
- * of that is its own: nothing of the sandbox is left then but descriptors that were handed out.
+ * itself on Release, or when the channel closes because we are gone. Its own end is the child's `exit` event: nothing of the
+ * sandbox is left then but descriptors that were handed out.
  *
  *     starting --Ready--> up --Exited--> ended --release()--> gone
  *        └------------ Failed, or the launcher dies ----------^     (`exited` rejects, unless Exited came before)
@@ -13,6 +13,7 @@
  * of connections waits for one round trip and not for one each. The stock is bounded by one batch and grows only for a kind
  * of socket that somebody asked for.
  */
+import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { NetnsError } from "../errors.js";
 import { launcherPath, native } from "../native/binding.js";
@@ -62,7 +63,7 @@ class LauncherProcess implements Sandbox {
   notes: readonly string[] = [];
 
   readonly #channel: Channel;
-  readonly #pid: number;
+  readonly #child: ChildProcess;
   readonly #explain: (failure: LauncherFailure) => Error;
   readonly #exited = deferred<ExitStatus>();
   readonly #gone = deferred<void>();
@@ -76,19 +77,29 @@ class LauncherProcess implements Sandbox {
     this.#explain = start.explain;
     this.#ready = { resolve, reject };
     this.exited.catch(() => undefined); // a caller who does not wait for the end is told by start-up or by nothing
+    const closed = deferred<void>();
     this.#channel = native().openChannel(
       (bytes, fds) => this.#receive(bytes, fds),
-      () => this.#reap(),
+      () => closed.resolve(),
     );
     try {
-      const path = launcherPath();
-      this.#pid = native().spawn(path, [path, ...start.arguments], variables(start.env), this.#channel.peer);
+      this.#child = spawn(launcherPath(), [...start.arguments], {
+        env: start.env,
+        stdio: ["inherit", "inherit", "inherit", this.#channel.peer],
+      });
     } catch (error) {
       this.#channel.close();
       throw spawnError(error);
     } finally {
       native().closeFd(this.#channel.peer);
     }
+    this.#child.once("error", (error) => this.#end(spawnError(error)));
+    this.#child.once("exit", (code, signal) => {
+      const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
+      const error = new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`);
+      // Node may see the end before the last packets; the channel closes when they have been read.
+      closed.promise.then(() => this.#end(error));
+    });
   }
 
   get exited(): Promise<ExitStatus> {
@@ -114,10 +125,8 @@ class LauncherProcess implements Sandbox {
   }
 
   release(): Promise<void> {
-    if (!this.#ended) {
-      this.#send(Request.Release);
-      this.#continue();
-    }
+    this.#send(Request.Release);
+    this.#child.kill("SIGCONT"); // it may have been stopped, and could not answer then
     return this.#gone.promise;
   }
 
@@ -164,22 +173,6 @@ class LauncherProcess implements Sandbox {
     this.#ready = null;
   }
 
-  /** It may have been stopped, and could not answer then. */
-  #continue(): void {
-    try {
-      process.kill(this.#pid, "SIGCONT");
-    } catch {
-      // It has just ended.
-    }
-  }
-
-  /** The launcher has closed the channel, so it ends or has ended. */
-  #reap(): void {
-    const status = native().reap(this.#pid);
-    const how = status < 0 ? `signal ${-status}` : `exit code ${status}`;
-    this.#end(new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`));
-  }
-
   /** Nothing of the launcher is left. `error` counts where nothing better was said before. */
   #end(error: Error): void {
     this.#ended = true;
@@ -191,11 +184,6 @@ class LauncherProcess implements Sandbox {
     for (const stock of this.#stocks.values()) stock.close(new NetnsError("NAMESPACE", "the sandbox has ended"));
     this.#gone.resolve();
   }
-}
-
-/** An environment as execve(2) has it. */
-function variables(env: NodeJS.ProcessEnv): string[] {
-  return Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
 }
 
 function exitStatus({ a: code, b: signal }: Message): ExitStatus {
