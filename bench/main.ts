@@ -110,6 +110,7 @@ async function main(args: readonly string[]): Promise<void> {
       tools: found.map(({ tool, version }) => ({ name: tool.name, version })),
       rounds: options.rounds,
       seconds: options.seconds,
+      longest: options.quick ? options.seconds : 2 * options.seconds,
       ...outcome,
     };
     process.stdout.write(`${renderMachine(report)}\n\n${renderTables(report)}\n`);

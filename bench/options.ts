@@ -2,6 +2,8 @@
 import { parseArgs } from "node:util";
 
 export interface BenchOptions {
+  /** Each row only at the first of its MTUs and variants, and no measurement longer than the usual time. */
+  readonly quick: boolean;
   readonly rows: readonly string[];
   readonly tools: readonly string[];
   readonly mtus: readonly number[];
@@ -22,11 +24,11 @@ export type Variant = "installed" | "same";
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --quick             the main rows only, and under 3 minutes; all of them take 15
+  --quick             the main rows only, each at one MTU: under 3 minutes. All of them: under 15
   --rows A,B          only these: ROWS
   --tools A,B         only these tools: TOOLS
   --mtu A,B           only these MTUs (1500,65520)
-  --variants A,B      installed: congestion control as it is; same: one for all (both)
+  --variants A,B      same: one congestion control for all; installed: as it is (both)
   --congestion NAME   the one for all (cubic, else reno)
   --rounds N          measurements of each, 1 to 99 (3)
   --seconds N         of a measurement, 1 to 60 (1); the rows with one flow take twice as long
@@ -68,8 +70,9 @@ export function parseOptions(args: readonly string[], known: Known): BenchOption
   if (values.congestion !== undefined && !/^[a-z0-9_-]{1,15}$/.test(values.congestion)) {
     throw new Error(`--congestion ${values.congestion}: expected a name such as cubic or reno`);
   }
-  const variants: readonly Variant[] = ["installed", "same"];
+  const variants: readonly Variant[] = ["same", "installed"];
   return {
+    quick: values.quick,
     rows: values.quick && values.rows === undefined ? known.quickRows : choose("--rows", values.rows, known.rows),
     tools: choose("--tools", values.tools, known.tools),
     mtus: choose("--mtu", values.mtu, known.mtus),

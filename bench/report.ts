@@ -8,9 +8,8 @@ export function renderTables(report: Report): string {
   const errors = report.results.flatMap((result) =>
     result.errors.map((error) => `- ${result.tool}, ${result.title}, MTU ${result.mtu}: ${error}`),
   );
-  const long = report.seconds * 2;
   return [
-    `Median of ${report.rounds} (lowest–highest), ${report.seconds} s each (TCP with 1 flow: ${long} s), all in one run, interleaved.`,
+    `Median of ${report.rounds} (lowest–highest), ${report.seconds} s each (TCP with 1 flow: ${report.longest} s), all in one run, interleaved.`,
     ...sections.map((section) => {
       const lines = comparisons.filter((line) => line.section === section);
       return `### ${section}\n\n${renderSection(lines, toolsOf(report, lines))}`;

@@ -28,8 +28,9 @@ export interface Report {
   readonly machine: Machine;
   readonly tools: { readonly name: string; readonly version: string }[];
   readonly rounds: number;
-  /** What a measurement lasts, at least; some last twice as long. */
+  /** What a measurement lasts, and the longer ones of TCP with one flow. */
   readonly seconds: number;
+  readonly longest: number;
   /** False when time ran out before every round was made. */
   readonly complete: boolean;
   readonly results: Result[];

@@ -15,7 +15,7 @@ function roundTrip(protocol: "tcp" | "udp"): Row {
     ability: "network",
     mtus: [1500],
     variants: ["same"],
-    quick: true,
+    quick: protocol === "tcp",
     length: 1,
     async measure({ bed, seconds, sandbox }) {
       const { shell } = await sandbox();

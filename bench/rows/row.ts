@@ -42,7 +42,7 @@ export interface Row {
   readonly metrics: readonly Metric[];
   /** Tools without it are not measured. */
   readonly ability: Ability;
-  /** The setups in which it is measured. */
+  /** The setups in which it is measured; the first of each is what `--quick` measures. */
   readonly mtus: readonly number[];
   readonly variants: readonly Variant[];
   /** A row that `--quick` has too. */

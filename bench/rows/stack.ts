@@ -28,7 +28,7 @@ export const stack: Row = {
   ability: "stack",
   mtus: [1500],
   variants: ["installed"],
-  quick: true,
+  quick: false,
   length: 1,
   async measure({ bed }) {
     const figures = parseFigures(await bed.capture("the stack", [process.execPath, PROGRAM], 30_000));

@@ -13,7 +13,7 @@ test("without options everything is measured three times, as installed and with 
   t.deepEqual(options?.rows, KNOWN.rows);
   t.deepEqual(options?.tools, KNOWN.tools);
   t.deepEqual(options?.mtus, KNOWN.mtus);
-  t.deepEqual(options?.variants, ["installed", "same"]);
+  t.deepEqual(options?.variants, ["same", "installed"]);
   t.is(options?.rounds, 3);
   t.is(options?.seconds, 1);
   t.true((options?.limitMs ?? Infinity) < 900_000);

@@ -18,6 +18,7 @@ function report(results: Result[], complete = true): Report {
     tools: [...new Set(results.map(({ tool }) => tool))].map((name) => ({ name, version: "1.0" })),
     rounds: 3,
     seconds: 1,
+    longest: 2,
     complete,
     results,
   };
