@@ -169,7 +169,7 @@ static bool await_prepared(struct supervisor *supervisor, const struct options *
 static void report_ready(struct tap tap) {
   struct message ready = {.kind = REPLY_READY, .a = tap.offloads};
   control_send(CONTROL_FD, ready, notes(), &tap.fd, 1);
-  close(tap.fd); /* the device lives as long as the receiver wants */
+  close(tap.fd); /* the receiver has it, and for attach the device lives as long as that */
 }
 
 int supervise_command(const struct options *options) {
