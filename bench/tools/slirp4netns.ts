@@ -1,9 +1,13 @@
+import { existsSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { unusedPort } from "../ports.js";
 import { firstLine, within } from "../processes.js";
 import { Shell } from "../shell.js";
 import { awaitRoute, BOUND_SHELL, cannotLaunch, setDefaultRouteCongestion, type Tool } from "./tool.js";
+
+const PUBLISH_MS = 3000;
 
 export const slirp4netns: Tool = {
   name: "slirp4netns",
@@ -58,19 +62,22 @@ export const slirp4netns: Tool = {
 /** Asks a running slirp4netns to publish a TCP port (slirp4netns(1), "API socket"): one request and one answer per connection. */
 async function publish(control: string, port: number): Promise<void> {
   const request = { proto: "tcp", host_addr: "0.0.0.0", host_port: port, guest_addr: "10.0.2.100", guest_port: port };
-  const answer = await within(
-    3000,
-    new Promise<string>((resolve, reject) => {
-      let text = "";
-      connect(control)
-        .setEncoding("utf8")
-        .on("data", (piece: string) => {
-          text += piece;
-        })
-        .on("end", () => resolve(text))
-        .on("error", reject)
-        .end(JSON.stringify({ execute: "add_hostfwd", arguments: request }));
-    }),
-  );
+  // Its socket is there a little later than its network.
+  for (const deadline = Date.now() + PUBLISH_MS; !existsSync(control) && Date.now() < deadline; ) await delay(10);
+  const answer = await within(PUBLISH_MS, ask(control, JSON.stringify({ execute: "add_hostfwd", arguments: request })));
   if (answer === undefined || !answer.includes('"return"')) throw new Error(`slirp4netns publishes no port: ${answer}`);
+}
+
+function ask(control: string, request: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = "";
+    connect(control)
+      .setEncoding("utf8")
+      .on("data", (piece: string) => {
+        answer += piece;
+      })
+      .on("end", () => resolve(answer))
+      .on("error", reject)
+      .end(request);
+  });
 }
