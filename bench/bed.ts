@@ -14,7 +14,8 @@
  * from an interface that has one. Nothing is ever sent through it.
  *
  * The namespaces are held by a shell that has every capability in the bed (and sets routes); whatever else is started in the
- * bed has none. The shell ends with its stdin, all others are sent SIGKILL when the bench dies: nothing is left behind.
+ * bed has none. The shell ends with its stdin, all others are sent SIGKILL when the bench dies: nothing is left behind, but for
+ * a directory of temporary files when the bench itself was sent SIGKILL.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
