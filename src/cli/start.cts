@@ -19,7 +19,7 @@ if (major < 20 || (major === 20 && minor < 19)) {
   process.exit(125);
 }
 
-/** Null where there is none. */
+/** Undefined where there is none. */
 function readCache(file: string): Buffer | undefined {
   try {
     return fs.readFileSync(file);
