@@ -110,11 +110,9 @@ export class UdpPort implements DatagramHandler, TimerOwner {
     addresses: Uint8Array,
     at: number,
   ): void {
-    // A loopback client that is gone refuses our answers: the server inside may as well stop being asked.
-    const client = this.#clients.get(clientKey(addresses, at));
-    if (client === undefined) {
-      this.#target?.through.datagramFailed(socket, errno, type, code, info, offset, length, addresses, at);
-    }
+    // Answers that a loopback client no longer wants: the server inside spoke to a socket of its own namespace, and hears nothing.
+    if (isLoopback(addresses.subarray(at + 8, at + 24))) return;
+    this.#target?.through.datagramFailed(socket, errno, type, code, info, offset, length, addresses, at);
   }
 
   /** Gives up clients that have been silent for IDLE_MS. */
