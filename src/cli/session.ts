@@ -53,6 +53,7 @@ export async function openSession(
       gateway: cidr.gateway,
       dns: cidr.dns,
       sandbox: cidr.sandbox,
+      v6: null,
       upstreams: settings.upstreams,
       serveDns: settings.serveDns,
       hostLoopback: settings.hostLoopback,

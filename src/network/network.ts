@@ -40,6 +40,17 @@ import { Tcp } from "../tcp/tcp.js";
 import { Udp } from "../udp/udp.js";
 import { type Address, type Endpoint, isIPv4 } from "../wire/address.js";
 
+/** The IPv6 side of a sandbox's network: what cidr, gateway, dns and sandbox are for IPv4. */
+export interface NetworkConfigV6 {
+  /** First address and prefix length (0 to 128) of the sandbox's subnet. */
+  readonly network: Address;
+  readonly prefix: number;
+  readonly gateway: Address;
+  readonly dns: Address;
+  /** The sandbox's own address; the kernel inside may form more of the same prefix. */
+  readonly sandbox: Address;
+}
+
 export interface NetworkConfig {
   /** First address and prefix length of the sandbox's subnet. */
   readonly cidr: { readonly network: Address; readonly prefix: number };
@@ -49,6 +60,8 @@ export interface NetworkConfig {
   readonly dns: Address;
   /** The sandbox's own address. */
   readonly sandbox: Address;
+  /** null: the sandbox has no IPv6. */
+  readonly v6: NetworkConfigV6 | null;
   /** Resolvers to ask; null: the host's, from /etc/resolv.conf. */
   readonly upstreams: readonly Endpoint[] | null;
   /** False: nothing answers at the DNS address. */

@@ -15,6 +15,7 @@ async function joined() {
     gateway: parseAddress("10.0.2.2"),
     dns: parseAddress("10.0.2.3"),
     sandbox: parseAddress("10.0.2.100"),
+    v6: null,
     upstreams: [],
     serveDns: true,
     hostLoopback: "closed",
