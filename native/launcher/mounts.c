@@ -1,11 +1,12 @@
 /*
- * The files are replaced without one on the host: a tmpfs is put over an existing directory, for a moment and in our own
- * mount namespace only, the files are written into it and bound over the ones in /etc, and the tmpfs is detached again;
- * the bound files keep it alive. A working directory below that directory stays what it is.
+ * The files are replaced without one on the host: all of /etc is covered by a tmpfs that shows the old entries (directories
+ * bound, links copied, files as links to the old /etc, which is bound at /etc/.host-etc) and our files among them. The tmpfs
+ * is built over another directory, for a moment and in our own mount namespace only; a working directory below that
+ * directory stays what it is.
  *
- * A symbolic link in /etc (systemd-resolved, resolvconf) is followed: its target is what gets covered. When there is
- * nothing to cover - the file is missing or the link leads nowhere - all of /etc is covered by a tmpfs that shows the old
- * entries: directories bound, links copied, files as links to the old /etc, which is bound at /etc/.host-etc.
+ * Not the files alone: a mount on a file goes in every namespace when the host renames another file over it, as
+ * systemd-resolved, NetworkManager and many an editor do, and then the command would see the host's. It also makes no
+ * difference whether the host's file is a symbolic link, or missing.
  *
  * The host's name service daemons (systemd-resolved, nscd) could still be asked through their sockets in the file system,
  * and would answer with the host's view of the network. /dev/null is bound over these.
@@ -27,7 +28,6 @@
 struct replacement {
   const char *name; /* in /etc */
   const char *text; /* NULL: keep the host's */
-  int covered;      /* O_PATH of the file to cover, or -1 */
 };
 
 void isolate_mounts(void) {
@@ -61,12 +61,6 @@ static void write_text(const char *path, const char *text) {
 
 static void bind_over(const char *source, const char *target, unsigned long recursive) {
   if (mount(source, target, NULL, MS_BIND | recursive, NULL) < 0) fail("mount", errno, "%s over %s", source, target);
-}
-
-static void bind_over_fd(const char *source, int target) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", target);
-  bind_over(source, path, 0);
 }
 
 /* Shows one entry of the old /etc at `copy`. What cannot be shown is left out: it could not be read either. */
@@ -120,34 +114,14 @@ static bool close_name_services(void) {
 }
 
 bool mount_files(const struct options *options) {
-  enum { COUNT = 2 };
-  struct replacement files[COUNT] = {
-      {.name = "resolv.conf", .text = options->resolv_conf, .covered = -1},
-      {.name = "hosts", .text = options->hosts, .covered = -1},
+  const struct replacement files[] = {
+      {.name = "resolv.conf", .text = options->resolv_conf},
+      {.name = "hosts", .text = options->hosts},
   };
   bool closed = !options->resolv_conf || close_name_services();
   if (!options->resolv_conf && !options->hosts) return closed;
-
-  /* Found before the tmpfs covers anything: a link may lead into the very directory. */
-  bool all_found = true;
-  char path[PATH_MAX];
-  for (int i = 0; i < COUNT; i++) {
-    if (!files[i].text) continue;
-    snprintf(path, sizeof path, "/etc/%s", files[i].name);
-    files[i].covered = open(path, O_PATH | O_CLOEXEC);
-    struct stat entry;
-    all_found &= files[i].covered >= 0 && fstat(files[i].covered, &entry) == 0 && !S_ISDIR(entry.st_mode);
-  }
   const char *staging = mount_staging();
-  if (!all_found) cover_etc(staging, files, COUNT);
-  for (int i = 0; i < COUNT; i++) {
-    if (files[i].text && all_found) {
-      snprintf(path, sizeof path, "%s/%s", staging, files[i].name);
-      write_text(path, files[i].text);
-      bind_over_fd(path, files[i].covered);
-    }
-    if (files[i].covered >= 0) close(files[i].covered);
-  }
+  cover_etc(staging, files, sizeof files / sizeof *files);
   if (umount2(staging, MNT_DETACH) < 0) fail("mount", errno, "detaching %s", staging);
   return closed;
 }

@@ -98,6 +98,15 @@ for (const [kind, change] of [
   });
 }
 
+test("resolv.conf and hosts stay ours when the host renames other files over its own", (t) => {
+  const script = `set -e; cd $(mktemp -d); cp -a /etc etc 2>/dev/null || true; mount --bind etc /etc; mkfifo begun renamed
+    echo host > /etc/resolv.conf; echo host > /etc/hosts
+    { cat begun; for each in resolv.conf hosts; do echo other > /etc/new; mv /etc/new /etc/$each; done; echo > renamed; } &
+    "$@" sh -c 'echo > begun; cat renamed /etc/resolv.conf /etc/hosts'; wait; cat /etc/resolv.conf; umount /etc; rm -r $PWD`;
+  const out = outside("unshare", "-Urm", "sh", "-c", script, "sh", process.execPath, runner);
+  t.is(out, "\n\nnameserver 10.0.2.3\n127.0.0.1 localhost\n10.0.2.2 host.internal\nother\n");
+});
+
 test("a launched sandbox tells its TAP, and its sockets are made inside", async (t) => {
   const sandbox = await launch(
     options([
