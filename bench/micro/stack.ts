@@ -58,13 +58,12 @@ export class BenchStack {
     const sandbox = parseAddress("10.0.2.100");
     const mtu = 1500;
     const policy = new NatPolicy({
-      network,
-      prefix: 24,
-      gateway,
-      dns,
+      v4: { network, prefix: 24, gateway, dns },
+      v6: null,
       serveDns: false,
       hostLoopback: "closed",
       outboundAddress: null,
+      outboundAddress6: null,
       resolver: () => null,
     });
     const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, mac: OUR_MAC });

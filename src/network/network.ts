@@ -60,6 +60,8 @@ export interface NetworkConfig {
   readonly dns: Address;
   /** The sandbox's own address. */
   readonly sandbox: Address;
+  /** False: the sandbox has no IPv4, and nothing of it is dialled. */
+  readonly ipv4: boolean;
   /** null: the sandbox has no IPv6. */
   readonly v6: NetworkConfigV6 | null;
   /** Resolvers to ask; null: the host's, from /etc/resolv.conf. */
@@ -67,8 +69,9 @@ export interface NetworkConfig {
   /** False: nothing answers at the DNS address. */
   readonly serveDns: boolean;
   readonly hostLoopback: HostLoopback;
-  /** Address to send from; null: the host's choice. */
+  /** Addresses to send from, one for each family; null: the host's choice. */
   readonly outboundAddress: Address | null;
+  readonly outboundAddress6: Address | null;
   readonly publish: readonly PublishSpec[];
   /** The sandbox's own name. */
   readonly hostname: string;
@@ -142,18 +145,17 @@ export class Network {
     this.#timers = timers;
     const flows = new FlowTable({ random, limit: FLOW_LIMIT });
     this.#flows = flows;
-    const { gateway, dns, sandbox, serveDns, outboundAddress, hostLoopback, mtu } = config;
+    const { gateway, dns, sandbox, serveDns, outboundAddress, outboundAddress6, hostLoopback, mtu } = config;
     const { network, prefix } = config.cidr;
 
     const resolvers = new Resolvers({ upstreams: config.upstreams, clock });
     const rules = new NatPolicy({
-      network,
-      prefix,
-      gateway,
-      dns,
+      v4: config.ipv4 ? { network, prefix, gateway, dns } : null,
+      v6: config.v6,
       serveDns,
       hostLoopback,
       outboundAddress,
+      outboundAddress6,
       resolver: () => resolvers.servers()[0] ?? null,
     });
     const policy = new LoggedPolicy(rules, config.log, clock);

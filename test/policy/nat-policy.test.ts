@@ -9,6 +9,8 @@ import { Reject } from "../../src/wire/reject.js";
 interface Wishes {
   hostLoopback?: HostLoopback;
   outbound?: string;
+  outbound6?: string;
+  families?: "4" | "6" | "46";
   resolver?: string | null;
   serveDns?: boolean;
   network?: string;
@@ -17,14 +19,27 @@ interface Wishes {
 
 function policy(wishes: Wishes = {}): NatPolicy {
   const resolver = wishes.resolver === undefined ? "192.0.2.53" : wishes.resolver;
-  return new NatPolicy({
+  const families = wishes.families ?? "46";
+  const v4 = {
     network: parseAddress(wishes.network ?? "10.0.2.0"),
     prefix: wishes.prefix ?? 24,
     gateway: parseAddress("10.0.2.2"),
     dns: parseAddress("10.0.2.3"),
+  };
+  const v6 = {
+    network: parseAddress("fd00::"),
+    prefix: 64,
+    gateway: parseAddress("fd00::2"),
+    dns: parseAddress("fd00::3"),
+    linkLocal: parseAddress("fe80::5055:aff:fe00:202"),
+  };
+  return new NatPolicy({
+    v4: families.includes("4") ? v4 : null,
+    v6: families.includes("6") ? v6 : null,
     serveDns: wishes.serveDns ?? true,
     hostLoopback: wishes.hostLoopback ?? "closed",
     outboundAddress: wishes.outbound === undefined ? null : parseAddress(wishes.outbound),
+    outboundAddress6: wishes.outbound6 === undefined ? null : parseAddress(wishes.outbound6),
     resolver: () => (resolver === null ? null : endpoint(parseAddress(resolver), 53)),
   });
 }
@@ -60,7 +75,10 @@ for (const [destination, expected] of [
   ["10.0.1.255", "10.0.1.255:80"],
   ["10.0.3.0", "10.0.3.0:80"],
   ["2001:db8::7", "[2001:db8::7]:80"],
+  ["fd00:0:0:1::7", "[fd00:0:0:1::7]:80"],
+  ["fc00::7", "[fc00::7]:80"],
   ["64:ff9b::c633:6407", "[64:ff9b::c633:6407]:80"],
+  ["64:ff9b:1::c633:6407", "[64:ff9b:1::c633:6407]:80"],
   ["2002:c633:6407::1", "[2002:c633:6407::1]:80"],
 ] as const) {
   test(`${destination} is dialled as it is`, (t) => {
@@ -103,7 +121,15 @@ for (const [destination, expected] of [
   ["febf::1", "NoRoute policy.link_local"],
   ["fec0::1", "NoRoute policy.link_local"],
   ["ff02::fb", "silent policy.multicast"],
+  ["ff02::1:2", "silent policy.multicast"],
   ["ff0e::1", "silent policy.multicast"],
+  ["fd00::", "HostUnreachable policy.no_such_host"],
+  ["fd00::1", "HostUnreachable policy.no_such_host"],
+  ["fd00::100", "HostUnreachable policy.no_such_host"],
+  ["fd00::ffff:ffff:ffff:ffff", "HostUnreachable policy.no_such_host"],
+  ["64:ff9b:1::127.0.0.1", "NoRoute policy.loopback"],
+  ["64:ff9b:1:ffff::0.0.0.0", "NoRoute policy.this_network"],
+  ["2002::1", "NoRoute policy.this_network"],
 ] as const) {
   test(`${destination} is never dialled`, (t) => {
     for (const of of [policy(), policy({ hostLoopback: "open", outbound: "192.0.2.9" })]) {
@@ -114,16 +140,39 @@ for (const [destination, expected] of [
   });
 }
 
+const OUR_LINK_LOCAL = "fe80::5055:aff:fe00:202";
+
 test("the host's loopback is closed at the gateway unless opened", (t) => {
-  t.is(ask(policy(), "tcp", "10.0.2.2", 80), "PortUnreachable policy.host_loopback");
-  t.is(ask(policy(), "udp", "10.0.2.2", 80), "PortUnreachable policy.host_loopback");
-  t.is(ask(policy(), "tcp", "::ffff:10.0.2.2", 80), "PortUnreachable policy.host_loopback");
+  for (const gateway of ["10.0.2.2", "::ffff:10.0.2.2", "fd00::2", OUR_LINK_LOCAL]) {
+    t.is(ask(policy(), "tcp", gateway, 80), "PortUnreachable policy.host_loopback");
+    t.is(ask(policy(), "udp", gateway, 80), "PortUnreachable policy.host_loopback");
+  }
 });
 
 test("the host's loopback, opened, is dialled from wherever the host likes, whatever the outbound address", (t) => {
-  const open = policy({ hostLoopback: "open", outbound: "192.0.2.9" });
+  const open = policy({ hostLoopback: "open", outbound: "192.0.2.9", outbound6: "2001:db8::9" });
   t.is(ask(open, "tcp", "10.0.2.2", 80), "127.0.0.1:80");
   t.is(ask(open, "udp", "10.0.2.2", 65535), "127.0.0.1:65535");
+  t.is(ask(open, "tcp", "fd00::2", 80), "[::1]:80");
+  t.is(ask(open, "udp", OUR_LINK_LOCAL, 65535), "[::1]:65535");
+});
+
+test("a sandbox without a family dials nothing of it, not even our own services", (t) => {
+  const destinations = {
+    "4": ["198.51.100.7", "10.0.2.2", "10.0.2.3"],
+    "6": ["2001:db8::7", "fd00::2", "fd00::3"],
+  };
+  for (const family of ["4", "6"] as const) {
+    const other = policy({ families: family === "4" ? "6" : "4", hostLoopback: "open" });
+    for (const destination of destinations[family]) {
+      for (const protocol of PROTOCOLS) {
+        t.is(ask(other, protocol, destination, protocol === "icmp" ? 0 : 53), "NoRoute policy.no_such_family");
+      }
+    }
+    // No errors about groups (RFC 1122, 3.2.2; RFC 4443, 2.4).
+    const group = family === "4" ? "255.255.255.255" : "ff02::1:2";
+    t.is(ask(other, "udp", group, family === "4" ? 67 : 547), "silent policy.no_such_family");
+  }
 });
 
 test("single ports of the host's loopback open no other", (t) => {
@@ -149,13 +198,16 @@ test("port 0 is refused everywhere", (t) => {
 });
 
 test("gateway and DNS address answer pings", (t) => {
-  t.is(ask(policy(), "icmp", "10.0.2.2", 0), "service echo");
-  t.is(ask(policy(), "icmp", "10.0.2.3", 0), "service echo");
+  for (const own of ["10.0.2.2", "10.0.2.3", "fd00::2", "fd00::3", OUR_LINK_LOCAL]) {
+    t.is(ask(policy(), "icmp", own, 0), "service echo");
+  }
 });
 
 test("the DNS address has port 53 and no other", (t) => {
   t.is(ask(policy(), "udp", "10.0.2.3", 53), "service dns");
+  t.is(ask(policy(), "udp", "fd00::3", 53), "service dns");
   t.is(ask(policy(), "tcp", "10.0.2.3", 53), "192.0.2.53:53");
+  t.is(ask(policy(), "tcp", "fd00::3", 53), "192.0.2.53:53");
   for (const hostLoopback of ["closed", "open"] as const) {
     t.is(ask(policy({ hostLoopback }), "tcp", "10.0.2.3", 80), "PortUnreachable policy.no_such_port");
     t.is(ask(policy({ hostLoopback }), "udp", "10.0.2.3", 54), "PortUnreachable policy.no_such_port");
@@ -171,7 +223,9 @@ test("DNS over TCP goes to a stub on the host's loopback too, but only to port 5
 test("without DNS nobody is at its address", (t) => {
   const none = policy({ serveDns: false });
   for (const protocol of PROTOCOLS) {
-    t.is(ask(none, protocol, "10.0.2.3", protocol === "icmp" ? 0 : 53), "HostUnreachable policy.no_such_host");
+    for (const dns of ["10.0.2.3", "fd00::3"]) {
+      t.is(ask(none, protocol, dns, protocol === "icmp" ? 0 : 53), "HostUnreachable policy.no_such_host");
+    }
   }
 });
 
@@ -182,6 +236,10 @@ test("DHCP is answered at the gateway and by broadcast, and only there", (t) => 
   t.is(ask(policy(), "tcp", "10.0.2.2", 67), "PortUnreachable policy.host_loopback");
   t.is(ask(policy(), "udp", "10.0.2.3", 67), "PortUnreachable policy.no_such_port");
   t.is(ask(policy(), "udp", "198.51.100.7", 67), "198.51.100.7:67");
+  t.is(ask(policy(), "udp", "ff02::1:2", 547), "service dhcp");
+  t.is(ask(policy(), "tcp", "ff02::1:2", 547), "silent policy.multicast");
+  t.is(ask(policy(), "udp", "ff02::1:2", 67), "silent policy.multicast");
+  t.is(ask(policy(), "udp", "fd00::2", 547), "PortUnreachable policy.host_loopback", "no unicast (RFC 8415, 18.4)");
 });
 
 test("the outbound address is used for destinations of its own family", (t) => {
@@ -189,7 +247,9 @@ test("the outbound address is used for destinations of its own family", (t) => {
   t.is(ask(from, "tcp", "198.51.100.7", 80), "198.51.100.7:80 from 192.0.2.9:0");
   t.is(ask(from, "icmp", "198.51.100.7", 0), "198.51.100.7:0 from 192.0.2.9:0");
   t.is(ask(from, "tcp", "2001:db8::7", 80), "[2001:db8::7]:80");
-  t.is(ask(policy({ outbound: "2001:db8::9" }), "tcp", "198.51.100.7", 80), "198.51.100.7:80");
+  const from6 = policy({ outbound6: "2001:db8::9" });
+  t.is(ask(from6, "udp", "2001:db8::7", 80), "[2001:db8::7]:80 from [2001:db8::9]:0");
+  t.is(ask(from6, "tcp", "198.51.100.7", 80), "198.51.100.7:80");
 });
 
 test("a subnet whose prefix ends within a byte", (t) => {
@@ -210,7 +270,20 @@ test("whatever the destination: with a closed loopback nothing that is dialled i
     // Likelier to hit: few bytes set, behind the prefixes that matter.
     fc
       .tuple(
-        fc.constantFrom("::", "::ffff:0:0", "::ffff:0:0:0", "64:ff9b::", "10.0.2.0", "127.0.0.0", "2002::"),
+        fc.constantFrom(
+          ...[
+            "::",
+            "::ffff:0:0",
+            "::ffff:0:0:0",
+            "64:ff9b::",
+            "64:ff9b:1::",
+            "10.0.2.0",
+            "127.0.0.0",
+            "2002::",
+            "fd00::",
+            "fe80::",
+          ],
+        ),
         fc.uint8Array({ minLength: 4, maxLength: 4 }),
       )
       .map(([prefix, tail]) => {

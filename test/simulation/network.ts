@@ -68,13 +68,12 @@ export class SimulatedNetwork {
     this.timers = new Timers(engine.now);
     this.flows = new FlowTable({ random, limit: 65536 });
     this.policy = new NatPolicy({
-      network,
-      prefix: 24,
-      gateway,
-      dns,
+      v4: { network, prefix: 24, gateway, dns },
+      v6: null,
       serveDns: true,
       hostLoopback: options.hostLoopback ?? "closed",
       outboundAddress: null,
+      outboundAddress6: null,
       resolver: () => null,
     });
     this.reassembly = new Reassembly({ clock, counters });
