@@ -25,15 +25,22 @@
 #define TUN_F_USO6 0x40
 #endif
 
-static struct tap create_tap(const struct options *options) {
+/* The first queue makes the device, the others join it. Each is a descriptor of its own; all settings are the device's. */
+static int open_queue(const struct options *options) {
   /* The device belongs to the network namespace in which the node was opened. */
   int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail("tun-open", errno, "/dev/net/tun");
-  struct tap tap = {.fd = fd};
-  struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+  short several = options->queues > 1 ? IFF_MULTI_QUEUE : 0;
+  struct ifreq request = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | several)};
   snprintf(request.ifr_name, sizeof request.ifr_name, "%s", options->ifname);
   if (ioctl(fd, TUNSETIFF, &request) < 0) fail("tap-create", errno, "%s", options->ifname);
-  int header = 12;
+  return fd;
+}
+
+static struct tap create_tap(const struct options *options) {
+  struct tap tap = {.count = options->queues};
+  for (unsigned i = 0; i < tap.count; i++) tap.queues[i] = open_queue(options);
+  int fd = tap.queues[0], header = 12;
   if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) fail("tap-header", errno, "%s", options->ifname);
 
   static const struct {
@@ -80,6 +87,9 @@ static void write_sysctls(const struct options *options) {
   }
   snprintf(name, sizeof name, "ipv6/conf/%s/accept_dad", options->ifname); /* nobody else is on this link */
   write_sysctl(name, "0");
+  /* The kernel chooses a frame's queue by a hash of addresses and ports, but leaves the ports out of it where there is a flow label:
+     then what we write, which has none, would not lead the answers to the same queue. */
+  if (options->queues > 1) write_sysctl("ipv6/auto_flowlabels", "0");
   gid_t group = getegid(); /* the only group that is surely mapped, and ranges beyond the map are refused */
   snprintf(value, sizeof value, "%u %u", group, group);
   write_sysctl("ipv4/ping_group_range", value);

@@ -3,9 +3,11 @@
 #define LAUNCHER_NETWORK_H
 
 #include "options.h"
+#include "protocol.h"
 
 struct tap {
-  int fd;       /* non-blocking, close-on-exec, virtio-net header of 12 bytes */
+  int queues[MAX_QUEUES]; /* non-blocking, close-on-exec, virtio-net header of 12 bytes */
+  unsigned count;
   int offloads; /* OFFLOAD_ bits */
 };
 

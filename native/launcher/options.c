@@ -53,7 +53,7 @@ static bool parse_switch(const char *name, const char *text) {
 }
 
 struct options parse_options(int count, char **arguments) {
-  enum { IFNAME = 1, MAC, MTU, ADDRESS, PREFIX, GATEWAY, CONGESTION, IPV6, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, PID, PATH };
+  enum { IFNAME = 1, MAC, MTU, ADDRESS, PREFIX, GATEWAY, CONGESTION, IPV6, QUEUES, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, PID, PATH };
   static const struct option known[] = {
       {"ifname", required_argument, NULL, IFNAME},
       {"mac", required_argument, NULL, MAC},
@@ -63,6 +63,7 @@ struct options parse_options(int count, char **arguments) {
       {"gateway", required_argument, NULL, GATEWAY},
       {"congestion", required_argument, NULL, CONGESTION},
       {"ipv6", required_argument, NULL, IPV6},
+      {"queues", required_argument, NULL, QUEUES},
       {"root", no_argument, NULL, ROOT},
       {"hostname", required_argument, NULL, HOSTNAME},
       {"resolv-conf", required_argument, NULL, RESOLV_CONF},
@@ -71,7 +72,7 @@ struct options parse_options(int count, char **arguments) {
       {"path", required_argument, NULL, PATH},
       {0},
   };
-  struct options options = {.congestion = ""};
+  struct options options = {.congestion = "", .queues = 1};
   if (count < 2) fail("options", EINVAL, "run or attach expected");
   if (!strcmp(arguments[1], "attach")) options.attach = true;
   else if (strcmp(arguments[1], "run")) fail("options", EINVAL, "run or attach expected, not %s", arguments[1]);
@@ -92,6 +93,7 @@ struct options parse_options(int count, char **arguments) {
       case GATEWAY: options.gateway = parse_address("gateway", optarg); break;
       case CONGESTION: options.congestion = optarg; break;
       case IPV6: options.ipv6 = parse_switch("ipv6", optarg); break;
+      case QUEUES: options.queues = (unsigned)parse_number("queues", optarg, 1, MAX_QUEUES); break;
       case ROOT: options.root = true; break;
       case HOSTNAME: options.hostname = optarg; break;
       case RESOLV_CONF: options.resolv_conf = optarg; break;

@@ -5,7 +5,7 @@
  *   launcher attach NETWORK (--pid PID | --path FILE)
  *
  *   NETWORK: --ifname NAME --mac AA:BB:CC:DD:EE:FF --mtu BYTES --address A.B.C.D --prefix BITS --gateway A.B.C.D
- *            [--congestion NAME,NAME...] [--ipv6 on|off]
+ *            [--congestion NAME,NAME...] [--ipv6 on|off] [--queues N]
  *
  * It is written by src/sandbox/launcher-protocol.ts, never by a person; a wrong one is reported as the step "options".
  */
@@ -27,6 +27,7 @@ struct options {
   struct in_addr gateway;
   const char *congestion; /* names with commas between them; empty: the kernel's default */
   bool ipv6;
+  unsigned queues; /* of the TAP, 1 to MAX_QUEUES */
   bool root;
   const char *hostname, *resolv_conf, *hosts; /* NULL: leave the host's */
   pid_t pid;                                  /* attach: 0 if by path */

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-enum { CONTROL_FD = 3, MAX_TEXT = 8192, MAX_SOCKETS = 32 };
+enum { CONTROL_FD = 3, MAX_TEXT = 8192, MAX_SOCKETS = 32, MAX_QUEUES = 16 };
 
 struct message {
   uint32_t kind;
@@ -27,7 +27,7 @@ enum request {
 
 /* From the launcher. */
 enum reply {
-  REPLY_READY = 1,   /* a: OFFLOAD_ bits; text: a note per line; descriptor: the TAP */
+  REPLY_READY = 1,   /* a: OFFLOAD_ bits; text: a note per line; descriptors: the queues of the TAP */
   REPLY_SOCKETS = 2, /* a, b: as asked; c: errno of the one that failed, or 0; descriptors: those made before */
   REPLY_EXITED = 3,  /* a: exit code or -1; b: signal or -1 */
   REPLY_FAILED = 4,  /* a: errno; text: the step, a line feed, a detail */

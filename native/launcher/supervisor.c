@@ -168,8 +168,8 @@ static bool await_prepared(struct supervisor *supervisor, const struct options *
 
 static void report_ready(struct tap tap) {
   struct message ready = {.kind = REPLY_READY, .a = tap.offloads};
-  control_send(CONTROL_FD, ready, notes(), &tap.fd, 1);
-  close(tap.fd); /* the receiver has it, and for attach the device lives as long as that */
+  control_send(CONTROL_FD, ready, notes(), tap.queues, (int)tap.count);
+  for (unsigned i = 0; i < tap.count; i++) close(tap.queues[i]); /* the receiver has them, and for attach the device lives as long as that */
 }
 
 int supervise_command(const struct options *options) {

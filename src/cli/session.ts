@@ -35,6 +35,7 @@ export function insideNetwork(settings: NetworkSettings): InsideNetwork {
     prefix: settings.cidr.prefix,
     gateway: formatAddress(settings.cidr.gateway),
     congestion: settings.congestion,
+    queues: 1,
   };
 }
 

@@ -249,7 +249,7 @@ export class Network {
   /** Takes a sandbox's TAP as a link, and leads the published ports there. */
   join(sandbox: Sandbox): void {
     const { sandbox: address, gateway, cidr } = this.#config;
-    const link = this.#engine.addLink(sandbox.tap);
+    const link = this.#engine.addLink(sandbox.taps[0]);
     this.#egress.addLink(link, sandbox.offloads.uso);
     this.#neighbours.seed(link, address, sandbox.mac);
     this.#member = { link, sandbox };

@@ -15,6 +15,7 @@ export function attach(target: { pid: number } | { path: string }, network: Insi
     arguments: attachArguments(target, network, mac),
     env: process.env,
     mac,
+    queues: network.queues,
     explain: explainFailure,
   });
 }

@@ -282,6 +282,7 @@ async function attemptLaunch(): Promise<LauncherFailure | null> {
     prefix: 24,
     gateway: "10.0.2.2",
     congestion: [],
+    queues: 1,
   };
   const texts = { hostname: null, resolvConf: "", hosts: "" };
   const options = { network, command: ["true"], env: process.env, root: false, ...texts };
@@ -290,9 +291,10 @@ async function attemptLaunch(): Promise<LauncherFailure | null> {
       arguments: runArguments(options, mac),
       env: process.env,
       mac,
+      queues: 1,
       explain: (failure) => new Refused(failure),
     });
-    native().closeFd(sandbox.tap);
+    native().closeFd(sandbox.taps[0]);
     await sandbox.release();
     return null;
   } catch (error) {

@@ -23,5 +23,11 @@ export async function launch(options: LaunchOptions): Promise<Sandbox> {
     throw new NetnsError("USAGE", "a command and its arguments cannot contain a zero byte");
   }
   const mac = options.network.mac ?? randomMac();
-  return startLauncher({ arguments: runArguments(options, mac), env: options.env, mac, explain: explainFailure });
+  return startLauncher({
+    arguments: runArguments(options, mac),
+    env: options.env,
+    mac,
+    queues: options.network.queues,
+    explain: explainFailure,
+  });
 }

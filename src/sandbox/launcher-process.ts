@@ -37,6 +37,8 @@ export interface LauncherStart {
   readonly env: NodeJS.ProcessEnv;
   /** `aa:bb:cc:dd:ee:ff`, as in the arguments. */
   readonly mac: string;
+  /** Queues of the TAP, as in the arguments. */
+  readonly queues: number;
   /** Makes the error that the caller gets of a step that failed. */
   readonly explain: (failure: LauncherFailure) => Error;
 }
@@ -57,7 +59,7 @@ function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void; reje
 }
 
 class LauncherProcess implements Sandbox {
-  tap = -1;
+  taps: readonly number[] = [];
   readonly mac: Uint8Array;
   offloads = { tso4: false, tso6: false, uso: false };
   notes: readonly string[] = [];
@@ -65,6 +67,7 @@ class LauncherProcess implements Sandbox {
   readonly #channel: Channel;
   readonly #child: ChildProcess;
   readonly #explain: (failure: LauncherFailure) => Error;
+  readonly #queues: number;
   readonly #exited = deferred<ExitStatus>();
   readonly #gone = deferred<void>();
   readonly #stocks = new Map<string, SocketStock>();
@@ -75,6 +78,7 @@ class LauncherProcess implements Sandbox {
   constructor(start: LauncherStart, resolve: (sandbox: Sandbox) => void, reject: (error: Error) => void) {
     this.mac = Uint8Array.from(start.mac.split(":"), (digits) => Number.parseInt(digits, 16));
     this.#explain = start.explain;
+    this.#queues = start.queues;
     this.#ready = { resolve, reject };
     this.exited.catch(() => undefined); // a caller who does not wait for the end is told by start-up or by nothing
     const closed = deferred<void>();
@@ -153,8 +157,8 @@ class LauncherProcess implements Sandbox {
   }
 
   #becomeReady(message: Message, fds: number[]): void {
-    const [tap] = fds;
-    if (tap === undefined) {
+    if (fds.length < this.#queues) {
+      for (const fd of fds) native().closeFd(fd);
       this.#failure = new NetnsError(
         "HOST_LACKS",
         "no file descriptor is left for the TAP: raise the limit (ulimit -n)",
@@ -162,7 +166,7 @@ class LauncherProcess implements Sandbox {
       this.#send(Request.Release);
       return;
     }
-    this.tap = tap;
+    this.taps = fds;
     this.offloads = {
       tso4: (message.a & Offload.Tso4) !== 0,
       tso6: (message.a & Offload.Tso6) !== 0,

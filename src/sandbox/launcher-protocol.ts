@@ -19,7 +19,7 @@ export enum Request {
 }
 
 export enum Reply {
-  /** a: Offload bits; text: a note per line; descriptor: the TAP. */
+  /** a: Offload bits; text: a note per line; descriptors: the queues of the TAP. */
   Ready = 1,
   /** a, b: as asked; c: errno or 0; descriptors: the sockets. */
   Sockets = 2,
@@ -77,6 +77,7 @@ function networkArguments(network: InsideNetwork, mac: string): string[] {
     ...["--ifname", network.ifname, "--mac", mac, "--mtu", String(network.mtu)],
     ...["--address", network.address, "--prefix", String(network.prefix), "--gateway", network.gateway],
     ...["--congestion", network.congestion.join(","), "--ipv6", "off"],
+    ...["--queues", String(network.queues)],
   ];
 }
 

@@ -14,6 +14,8 @@ export interface InsideNetwork {
   readonly gateway: string;
   /** Congestion control of the routes inside (RTAX_CC_ALGO), the first of these that the kernel has; empty: the host's default. */
   readonly congestion: readonly string[];
+  /** Queues of the TAP, 1 to 16: what goes through one is read and written by one thread. */
+  readonly queues: number;
 }
 
 export interface LaunchOptions {
@@ -37,8 +39,8 @@ export interface ExitStatus {
 }
 
 export interface Sandbox {
-  /** The TAP's descriptor, non-blocking, with a vnet header of 12 bytes. The receiver owns it. */
-  readonly tap: number;
+  /** A descriptor for each queue of the TAP, non-blocking, with a vnet header of 12 bytes. The receiver owns them. */
+  readonly taps: readonly number[];
   /** MAC address of the TAP inside, 6 bytes. */
   readonly mac: Uint8Array;
   /** Offloads that the kernel accepted. */

@@ -38,6 +38,7 @@ const network = {
   prefix: 24,
   gateway: "10.0.2.2",
   congestion: ["reno"],
+  queues: 1,
 };
 const rest = { env: process.env, root: false, hostname: "box", resolvConf: "nameserver 10.0.2.3\n", hosts: "x\n" };
 const good = runArguments({ network, command: ["true"], ...rest }, "52:55:0a:00:02:64");
@@ -97,6 +98,7 @@ const wrong: [string, readonly string[]][] = [
     changed("--ifname", name),
   ]),
   ...["0", "32", ""].map((prefix): [string, string[]] => [`prefix ${prefix}`, changed("--prefix", prefix)]),
+  ...["0", "17", ""].map((queues): [string, string[]] => [`${queues} queues`, changed("--queues", queues)]),
   ["an IPv6 gateway", changed("--gateway", "fd00::2")],
   ["a very long address", changed("--address", "1".repeat(100_000))],
   ["attach without a target", ["attach", ...good.slice(1, good.indexOf("--hostname"))]],

@@ -34,7 +34,7 @@ async function joined() {
   const discarded: number[] = [];
   let told = () => {};
   const sandbox: Sandbox = {
-    tap: channel.peer,
+    taps: [channel.peer],
     mac: Uint8Array.of(2, 1, 2, 3, 4, 5),
     offloads: { tso4: true, tso6: true, uso: true },
     notes: [],

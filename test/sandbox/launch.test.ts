@@ -18,6 +18,7 @@ const network: InsideNetwork = {
   prefix: 24,
   gateway: "10.0.2.2",
   congestion: ["nosuch", "reno"],
+  queues: 1,
 };
 
 function options(command: string[], changes: Partial<LaunchOptions> = {}): LaunchOptions {
@@ -116,7 +117,7 @@ test("a launched sandbox tells its TAP, and its sockets are made inside", async 
     ]),
   );
   t.deepEqual([...sandbox.mac], [0x52, 0x55, 0x0a, 0x00, 0x02, 0x64]);
-  t.is(readlinkSync(`/proc/self/fd/${sandbox.tap}`), "/dev/net/tun");
+  t.is(readlinkSync(`/proc/self/fd/${sandbox.taps[0]}`), "/dev/net/tun");
   sandbox.start();
   let answer = "";
   for (const deadline = Date.now() + 10_000; answer === "" && Date.now() < deadline; ) {
@@ -132,16 +133,27 @@ test("a launched sandbox tells its TAP, and its sockets are made inside", async 
   t.deepEqual(await sandbox.exited, { code: 0, signal: null });
   const many = await Promise.all(Array.from({ length: 50 }, () => sandbox.socket(4, "datagram")));
   t.is(new Set(many).size, 50);
-  for (const fd of [...many, sandbox.tap]) closeSync(fd);
+  for (const fd of [...many, sandbox.taps[0]]) closeSync(fd);
   await sandbox.release();
   await t.throwsAsync(sandbox.socket(4, "stream"), { instanceOf: NetnsError, message: /has ended/ });
+});
+
+test("a TAP has as many queues as wished, each with a descriptor", async (t) => {
+  const script = "ip -d link show tap0 | grep -q 'numqueues 3 ' && [ $(cat /proc/sys/net/ipv6/auto_flowlabels) = 0 ]";
+  const sandbox = await launch(options(["sh", "-c", script], { network: { ...network, queues: 3 } }));
+  t.is(new Set(sandbox.taps).size, 3);
+  for (const fd of sandbox.taps) t.is(readlinkSync(`/proc/self/fd/${fd}`), "/dev/net/tun");
+  sandbox.start();
+  t.is((await sandbox.exited).code, 0);
+  for (const fd of sandbox.taps) closeSync(fd);
+  await sandbox.release();
 });
 
 test("the hostname is the sandbox's own", async (t) => {
   const sandbox = await launch(options(["sh", "-c", '[ "$(hostname)" = box ]'], { hostname: "box" }));
   sandbox.start();
   t.is((await sandbox.exited).code, 0);
-  closeSync(sandbox.tap);
+  closeSync(sandbox.taps[0]);
   await sandbox.release();
 });
 
@@ -271,7 +283,7 @@ test("attach gives a network to a namespace that exists, and ends with it", asyn
   );
   target.kill("SIGKILL");
   t.deepEqual(await sandbox.exited, { code: 0, signal: null });
-  closeSync(sandbox.tap);
+  closeSync(sandbox.taps[0]);
   await sandbox.release();
 });
 

@@ -15,6 +15,7 @@ const network = {
   prefix: 24,
   gateway: "10.0.2.2",
   congestion: ["reno"],
+  queues: 1,
 };
 
 const sandbox = await launch({
