@@ -114,6 +114,10 @@ export class StillEngine implements Engine {
     return this.#open();
   }
 
+  listenWith(): number {
+    return this.#open();
+  }
+
   openDatagram(): number {
     return this.#open();
   }

@@ -159,6 +159,13 @@ napi_value listenOn(napi_env env, napi_callback_info info) {
   return number(env, call.engine->listenOn(local, backlog));
 }
 
+napi_value listenWith(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t fd;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &fd)) return nullptr;
+  return number(env, call.engine->listenWith(fd));
+}
+
 napi_value openDatagram(napi_env env, napi_callback_info info) {
   Call call;
   int32_t family;
@@ -316,6 +323,47 @@ napi_value construct(napi_env env, napi_callback_info info) {
   return self;
 }
 
+napi_value numbers(napi_env env, const int* values, int count) {
+  napi_value result;
+  napi_create_array(env, &result);
+  for (int i = 0; i < count; i++) napi_set_element(env, result, static_cast<uint32_t>(i), number(env, values[i]));
+  return result;
+}
+
+constexpr int32_t kMostListeners = 64;
+
+// openListeners(local, backlog, count): descriptors, or -errno
+napi_value openListenersOf(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  Endpoint local;
+  int32_t backlog;
+  int32_t wanted;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  if (!readEndpoint(env, arguments[0], &local) || !readInteger(env, arguments[1], &backlog) ||
+      !readInteger(env, arguments[2], &wanted)) {
+    return nullptr;
+  }
+  if (wanted < 1 || wanted > kMostListeners) {
+    napi_throw_range_error(env, nullptr, "openListeners() makes 1 to 64");
+    return nullptr;
+  }
+  int fds[kMostListeners];
+  const int error = openListeners(local, backlog, wanted, fds);
+  return error != 0 ? number(env, error) : numbers(env, fds, wanted);
+}
+
+// openPair(): two descriptors
+napi_value openPairOf(napi_env env, napi_callback_info) {
+  int fds[2];
+  const int error = openPair(fds);
+  if (error == 0) return numbers(env, fds, 2);
+  char text[96];
+  snprintf(text, sizeof(text), "no pair of sockets could be made: %s", strerror(-error));
+  napi_throw_error(env, nullptr, text);
+  return nullptr;
+}
+
 napi_value init(napi_env env, napi_value exports) {
   const struct {
     const char* name;
@@ -326,6 +374,7 @@ napi_value init(napi_env env, napi_value exports) {
       {"connect", connectTo},
       {"connectWith", connectWith},
       {"listen", listenOn},
+      {"listenWith", listenWith},
       {"openDatagram", openDatagram},
       {"openDatagramWith", openDatagramWith},
       {"openPing", openPing},
@@ -348,6 +397,12 @@ napi_value init(napi_env env, napi_value exports) {
     return nullptr;
   }
   napi_set_named_property(env, exports, "Engine", engine);
+  napi_value listeners;
+  napi_value pair;
+  napi_create_function(env, "openListeners", NAPI_AUTO_LENGTH, openListenersOf, nullptr, &listeners);
+  napi_create_function(env, "openPair", NAPI_AUTO_LENGTH, openPairOf, nullptr, &pair);
+  napi_set_named_property(env, exports, "openListeners", listeners);
+  napi_set_named_property(env, exports, "openPair", pair);
   return channel_init(env, exports);
 }
 

@@ -192,6 +192,12 @@ struct Mapping {
   void release();
 };
 
+// For several engines side by side (sockets.cc, links.cc). Both return 0 or -errno, and leave nothing open on failure.
+// Listeners of one place, which the kernel deals the connections to; taken like a single one, so never beside another program's.
+int openListeners(const Endpoint& local, int backlog, int count, int* fds);
+// Two ends of a link between engines: whole messages, none lost but those that find no room.
+int openPair(int fds[2]);
+
 class Engine {
  public:
   Engine(napi_env env, const Options& options);
@@ -208,6 +214,7 @@ class Engine {
   int32_t connectTo(const Endpoint& remote, const Endpoint* local);
   int32_t connectWith(int fd, const Endpoint& remote);
   int32_t listenOn(const Endpoint& local, int backlog);
+  int32_t listenWith(int fd);
   int32_t openDatagram(int family, const Endpoint* local);
   int32_t openDatagramWith(int fd, const Endpoint* remote);
   int32_t openPing(int family, const Endpoint* local);

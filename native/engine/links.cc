@@ -1,7 +1,9 @@
-// Links: one read per frame into a slot of its own, one write per frame.
+// Links: one read per frame into a slot of its own, one write per frame. A link is a TAP, or one end of a pair of sockets
+// that hands frames from one engine to another.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -15,7 +17,16 @@ constexpr int kBytesPerTurn = 256 * 1024;
 // Links are marked among the sockets of epoll by this bit of the id.
 constexpr uint64_t kLinkBit = 1u << 31;
 
+// Bytes that may wait in a pair; the kernel may grant less (net.core.wmem_max).
+constexpr int kPairBuffer = 4 << 20;
+
 }  // namespace
+
+int openPair(int fds[2]) {
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) return -errno;
+  for (int i = 0; i < 2; i++) (void)setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &kPairBuffer, sizeof(kPairBuffer));
+  return 0;
+}
 
 int32_t Engine::addLink(int fd) {
   if (fd < 0) return -EBADF;

@@ -44,7 +44,58 @@ void setStreamOptions(int fd) {
   setOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
 
+// A listener's socket, bound. `shared`: beside others that are.
+int bindListener(const Endpoint& local, bool shared) {
+  sockaddr_storage address;
+  const socklen_t length = toSockaddr(local, &address);
+  if (length == 0) return -EAFNOSUPPORT;
+  const int fd = socket(domainOf(local.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (shared) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (local.family == 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  setStreamOptions(fd);  // inherited by what is accepted
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) return closeWith(fd, errno);
+  return fd;
+}
+
+// Listens on what was bound. Closes it on failure.
+int listenOnBound(int fd, int backlog) {
+  if (fd < 0 || listen(fd, backlog < 1 ? 1 : backlog) == 0) return fd;
+  return closeWith(fd, errno);
+}
+
+int endpointOf(int fd, Endpoint* out) {
+  sockaddr_storage address;
+  socklen_t length = sizeof(address);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return -errno;
+  fromSockaddr(reinterpret_cast<sockaddr*>(&address), out);
+  return 0;
+}
+
 }  // namespace
+
+// The first is bound alone, and its port is shared only then: so the port is refused where somebody else has it, be it
+// another one of us, and nobody can come in between.
+int openListeners(const Endpoint& local, int backlog, int count, int* fds) {
+  int made = 0;
+  int error = 0;
+  Endpoint place = local;
+  for (; made < count && error == 0; made += error == 0) {
+    int fd = bindListener(place, made > 0);
+    if (fd >= 0 && made == 0) {
+      setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+      (void)endpointOf(fd, &place);
+    }
+    fd = listenOnBound(fd, backlog);
+    if (fd < 0) error = fd;
+    else fds[made] = fd;
+  }
+  if (error != 0) {
+    while (made > 0) close(fds[--made]);
+  }
+  return error;
+}
 
 // A number for a descriptor; -EMFILE when the table is full.
 int32_t Engine::allocate(int fd, Kind kind, int family, State state) {
@@ -129,26 +180,21 @@ int32_t Engine::connectWith(int fd, const Endpoint& remote) {
 }
 
 int32_t Engine::listenOn(const Endpoint& local, int backlog) {
-  sockaddr_storage address;
-  const socklen_t length = toSockaddr(local, &address);
-  if (length == 0) return -EAFNOSUPPORT;
-  const int fd = socket(domainOf(local.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (local.family == 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  setStreamOptions(fd);  // inherited by what is accepted
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) return closeWith(fd, errno);
-  if (listen(fd, backlog < 1 ? 1 : backlog) != 0) return closeWith(fd, errno);
-  return adopt(fd, Kind::Listener, local.family, State::Open, kReadEvents);
+  const int fd = listenOnBound(bindListener(local, false), backlog);
+  return fd < 0 ? fd : adopt(fd, Kind::Listener, local.family, State::Open, kReadEvents);
+}
+
+int32_t Engine::listenWith(int fd) {
+  if (fd < 0) return -EBADF;
+  if (option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1) return closeWith(fd, EINVAL);
+  if (!setNonBlocking(fd)) return closeWith(fd, errno);
+  const int family = option(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET ? 4 : 6;
+  return adopt(fd, Kind::Listener, family, State::Open, kReadEvents);
 }
 
 int32_t Engine::localEndpoint(int32_t id, Endpoint* out) {
   if (id < 0 || id >= max_sockets_ || sockets_[id].kind == Kind::Free) return -EBADF;
-  sockaddr_storage address;
-  socklen_t length = sizeof(address);
-  if (getsockname(sockets_[id].fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return -errno;
-  fromSockaddr(reinterpret_cast<sockaddr*>(&address), out);
-  return 0;
+  return endpointOf(sockets_[id].fd, out);
 }
 
 // Gives back descriptor, backlog and number.

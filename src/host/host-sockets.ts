@@ -187,6 +187,10 @@ export class HostSockets implements Streams, Datagrams {
     return this.#opened(this.#engine.listen(local, backlog), this.#listeners, handler);
   }
 
+  listenWith(fd: number, handler: ListenHandler): number {
+    return this.#opened(this.#engine.listenWith(fd), this.#listeners, handler);
+  }
+
   own(socket: number, handler: StreamHandler): void {
     if (this.#open[socket] === 1) this.#streams[socket] = handler;
   }

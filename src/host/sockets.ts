@@ -44,6 +44,8 @@ export interface Streams {
   connect(remote: Endpoint, local: Endpoint | null, handler: StreamHandler): number;
   connectWith(fd: number, remote: Endpoint, handler: StreamHandler): number;
   listen(local: Endpoint, backlog: number, handler: ListenHandler): number;
+  /** The same with a listener made elsewhere. */
+  listenWith(fd: number, handler: ListenHandler): number;
   /** Makes `handler` the one who hears of an accepted socket. */
   own(socket: number, handler: StreamHandler): void;
   /** Payload in a slot of this turn. */

@@ -23,6 +23,16 @@ export interface EngineOptions {
 /** All that the addon exports. */
 export interface Addon extends ChannelBinding {
   readonly Engine: new (options: Required<EngineOptions>) => Engine;
+  /**
+   * Listeners of one place (an endpoint as in wire/address.ts), for as many engines: the kernel deals the connections out by their
+   * addresses and ports. 1 to 64 descriptors, or -errno: EADDRINUSE also where the place is shared by others already.
+   */
+  openListeners(local: Uint8Array, backlog: number, count: number): number[] | number;
+  /**
+   * Two ends of a link between engines: what one writes is read by the other as it is, whole and in order. What finds no room
+   * (some 200 KiB) is dropped by the writer. Throws where there is no descriptor left.
+   */
+  openPair(): [number, number];
 }
 
 /** With more, V8 thinks that 64 MB have come to hang on its objects, and begins its life by collecting garbage, for some milliseconds. */

@@ -131,7 +131,7 @@ export interface Engine {
   /** The largest number of sockets at once; socket numbers are below it. */
   readonly maxSockets: number;
 
-  /** Takes a TAP's descriptor (with a vnet header of VNET_HEADER bytes) and returns its link number. The descriptor is the engine's from now on. */
+  /** Takes the descriptor of a TAP (with a vnet header of VNET_HEADER bytes) or of a pair (openPair) and returns its link number. The descriptor is the engine's from now on. */
   addLink(fd: number): number;
   removeLink(link: number): void;
 
@@ -141,6 +141,8 @@ export interface Engine {
   connectWith(fd: number, remote: Uint8Array): number;
   /** A listener, SO_REUSEADDR. Returns its number or -errno. IPv6 listeners are v6-only. */
   listen(local: Uint8Array, backlog: number): number;
+  /** The same with one of openListeners() (native/binding.ts). The descriptor is the engine's from now on, also on failure. */
+  listenWith(fd: number): number;
   /** A bound datagram socket (reports the address that each datagram came to; errors by IP_RECVERR). `local` null or port 0: any. Returns its number or -errno. */
   openDatagram(family: 4 | 6, local: Uint8Array | null): number;
   /** The same with a socket made elsewhere. `remote`: connect it there. */

@@ -223,6 +223,10 @@ for (const value of wrong) {
     thrown(() => engine.listen(value as Uint8Array, 1)),
   );
   report(
+    `openListeners(${name})`,
+    thrown(() => native().openListeners(value as Uint8Array, 1, 2)),
+  );
+  report(
     `localEndpoint(${name})`,
     thrown(() => engine.localEndpoint(listener, value as Uint8Array)),
   );
@@ -254,6 +258,11 @@ for (const [a, b] of [
     thrown(() => engine.splice(a, b)),
   );
 }
+for (const count of [0, -1, 65, INT_MAX, INT_MIN])
+  report(
+    `${count} listeners`,
+    thrown(() => native().openListeners(at("127.0.0.1", 0), 1, count)),
+  );
 for (const slots of [0, 63, 30_001, -1])
   report(
     `${slots} slots`,
@@ -266,6 +275,8 @@ for (const fd of [-1, INT_MIN, 1_000_000]) {
   );
   const result = engine.connectWith(fd, at("127.0.0.1", 1));
   report(`connectWith of descriptor ${fd}`, result < 0 ? `errno ${-result}` : "");
+  const listening = engine.listenWith(fd);
+  report(`listenWith of descriptor ${fd}`, listening < 0 ? `errno ${-listening}` : "");
   const datagram = engine.openDatagramWith(fd, null);
   report(`openDatagramWith of descriptor ${fd}`, datagram < 0 ? `errno ${-datagram}` : "");
 }

@@ -164,6 +164,10 @@ export class SimulatedEngine implements Engine {
     return this.#open(new SimulatedListener(this.#bound(local)));
   }
 
+  listenWith(_fd: number): number {
+    return this.#open(new SimulatedListener(this.#anyLocal()));
+  }
+
   openDatagram(_family: 4 | 6, local: Uint8Array | null): number {
     return this.#open(new SimulatedDatagram(this.#bound(local), false));
   }

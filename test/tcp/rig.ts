@@ -155,6 +155,10 @@ export class HostSide implements Streams {
     throw new Error("TCP opens no listeners");
   }
 
+  listenWith(_fd: number, _handler: ListenHandler): number {
+    throw new Error("TCP opens no listeners");
+  }
+
   own(socket: number, handler: StreamHandler): void {
     this.get(socket).handler = handler;
   }
