@@ -98,6 +98,10 @@ void note(const char *format, ...) {
     note_text[used] = 0; /* does not fit: better none than half of one */
     return;
   }
+  if (strstr(note_text, note_text + used) < note_text + used) {
+    note_text[used] = 0; /* said already */
+    return;
+  }
   strcat(note_text, "\n");
 }
 

@@ -60,34 +60,57 @@ int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned m
   return talk(netlink, &request);
 }
 
-int netlink_add_address(int netlink, int index, struct in_addr address, unsigned prefix) {
+static size_t length_of(const struct address *address) { return address->family == AF_INET ? 4 : 16; }
+
+/* The address with the bits behind the prefix set to 0, or to 1. */
+static struct address edge(const struct subnet *subnet, bool last) {
+  struct address address = subnet->address;
+  for (size_t bit = subnet->prefix; bit < 8 * length_of(&address); bit++) {
+    unsigned char mask = (unsigned char)(0x80 >> bit % 8);
+    if (last) address.bytes[bit / 8] |= mask;
+    else address.bytes[bit / 8] &= (unsigned char)~mask;
+  }
+  return address;
+}
+
+int netlink_add_address(int netlink, int index, const struct subnet *subnet) {
   struct request request;
+  const struct address *address = &subnet->address;
   struct ifaddrmsg *entry = begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof *entry);
-  entry->ifa_family = AF_INET;
-  entry->ifa_prefixlen = (uint8_t)prefix;
+  entry->ifa_family = (uint8_t)address->family;
+  entry->ifa_prefixlen = (uint8_t)subnet->prefix;
   entry->ifa_index = (uint32_t)index;
-  put(&request, IFA_LOCAL, &address, sizeof address);
-  put(&request, IFA_ADDRESS, &address, sizeof address);
-  struct in_addr broadcast = {.s_addr = address.s_addr | htonl(UINT32_MAX >> prefix)};
-  if (prefix < 31) put(&request, IFA_BROADCAST, &broadcast, sizeof broadcast);
+  put(&request, IFA_LOCAL, address->bytes, length_of(address));
+  put(&request, IFA_ADDRESS, address->bytes, length_of(address));
   uint32_t flags = IFA_F_NOPREFIXROUTE;
+  if (address->family == AF_INET6) {
+    flags |= IFA_F_NODAD; /* usable at once: nobody else is on this link */
+  } else if (subnet->prefix < 31) {
+    struct address broadcast = edge(subnet, true);
+    put(&request, IFA_BROADCAST, broadcast.bytes, length_of(&broadcast));
+  }
   put(&request, IFA_FLAGS, &flags, sizeof flags);
   return talk(netlink, &request);
 }
 
-int netlink_add_route(int netlink, int index, struct in_addr destination, unsigned prefix, struct in_addr gateway,
-                      struct in_addr source, const char *congestion) {
+int netlink_add_route(int netlink, int index, const struct subnet *subnet, bool everywhere, const char *congestion) {
   struct request request;
+  const struct address *source = &subnet->address;
+  size_t length = length_of(source);
   struct rtmsg *route = begin(&request, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof *route);
-  route->rtm_family = AF_INET;
-  route->rtm_dst_len = (uint8_t)prefix;
+  route->rtm_family = (uint8_t)source->family;
+  route->rtm_dst_len = (uint8_t)(everywhere ? 0 : subnet->prefix);
   route->rtm_table = RT_TABLE_MAIN;
   route->rtm_protocol = RTPROT_STATIC;
-  route->rtm_scope = gateway.s_addr ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+  route->rtm_scope = everywhere || source->family == AF_INET6 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
   route->rtm_type = RTN_UNICAST;
-  if (prefix) put(&request, RTA_DST, &destination, sizeof destination);
-  if (gateway.s_addr) put(&request, RTA_GATEWAY, &gateway, sizeof gateway);
-  put(&request, RTA_PREFSRC, &source, sizeof source);
+  if (everywhere) {
+    put(&request, RTA_GATEWAY, subnet->gateway.bytes, length);
+  } else {
+    struct address network = edge(subnet, false);
+    put(&request, RTA_DST, network.bytes, length);
+  }
+  put(&request, RTA_PREFSRC, source->bytes, length);
   put(&request, RTA_OIF, &index, sizeof index);
   if (congestion) {
     struct rtattr *metrics = put(&request, RTA_METRICS, NULL, 0);

@@ -79,14 +79,20 @@ static void write_sysctl(const char *name, const char *value) {
    a thousand connections that begin at once lose their SYNs. A frame may hold 64 KiB of kernel memory, so not many more either. */
 #define TAP_QUEUE 4096
 
+static void write_interface_sysctl(const struct options *options, const char *name, const char *value) {
+  char path[96];
+  snprintf(path, sizeof path, "ipv6/conf/%s/%s", options->ifname, name);
+  write_sysctl(path, value);
+}
+
 static void write_sysctls(const struct options *options) {
-  char name[96], value[32];
-  if (!options->ipv6) {
-    snprintf(name, sizeof name, "ipv6/conf/%s/disable_ipv6", options->ifname);
-    write_sysctl(name, "1");
+  char value[32];
+  bool ipv6 = options->v6.address.family == AF_INET6;
+  write_interface_sysctl(options, "disable_ipv6", ipv6 ? "0" : "1");
+  if (ipv6) {
+    write_interface_sysctl(options, "accept_dad", "0"); /* nobody else is on this link */
+    write_interface_sysctl(options, "accept_ra", "0");  /* all that it could tell is set here, and a second route has no congestion control */
   }
-  snprintf(name, sizeof name, "ipv6/conf/%s/accept_dad", options->ifname); /* nobody else is on this link */
-  write_sysctl(name, "0");
   /* The kernel chooses a frame's queue by a hash of addresses and ports, but leaves the ports out of it where there is a flow label:
      then what we write, which has none, would not lead the answers to the same queue. */
   if (options->queues > 1) write_sysctl("ipv6/auto_flowlabels", "0");
@@ -96,27 +102,33 @@ static void write_sysctls(const struct options *options) {
   write_sysctl("ipv4/ip_unprivileged_port_start", "0");
 }
 
-static int add_routes(int netlink, int index, const struct options *options, const char *congestion) {
-  struct in_addr none = {0};
-  struct in_addr network = {.s_addr = options->address.s_addr & ~htonl(UINT32_MAX >> options->prefix)};
-  int error = netlink_add_route(netlink, index, network, options->prefix, none, options->address, congestion);
-  if (error) return error;
-  return netlink_add_route(netlink, index, none, 0, options->gateway, options->address, congestion);
+static int add_routes(int netlink, int index, const struct subnet *subnet, const char *congestion) {
+  int error = netlink_add_route(netlink, index, subnet, false, congestion);
+  return error ? error : netlink_add_route(netlink, index, subnet, true, congestion);
 }
 
 /* Tries each wished congestion control: one that the kernel does not have is refused with the first route. */
-static int add_routes_with_congestion(int netlink, int index, const struct options *options) {
-  if (!*options->congestion) return add_routes(netlink, index, options, NULL);
+static int add_routes_with_congestion(int netlink, int index, const struct subnet *subnet, const char *congestion) {
+  if (!*congestion) return add_routes(netlink, index, subnet, NULL);
   char names[256];
-  snprintf(names, sizeof names, "%s", options->congestion);
+  snprintf(names, sizeof names, "%s", congestion);
   char *rest = names, *name;
   while ((name = strsep(&rest, ","))) {
     if (!*name || strlen(name) > 15) continue;
-    int error = add_routes(netlink, index, options, name);
+    int error = add_routes(netlink, index, subnet, name);
     if (error != -EINVAL) return error;
   }
-  note("none of the congestion controls %s is in this kernel: the host's default is used inside", options->congestion);
-  return add_routes(netlink, index, options, NULL);
+  note("none of the congestion controls %s is in this kernel: the host's default is used inside", congestion);
+  return add_routes(netlink, index, subnet, NULL);
+}
+
+static void add_subnet(int netlink, int index, const struct options *options, const struct subnet *subnet) {
+  if (subnet->address.family == AF_UNSPEC) return;
+  int version = subnet->address.family == AF_INET ? 4 : 6;
+  int error = netlink_add_address(netlink, index, subnet);
+  if (error) fail("network", -error, "adding the IPv%d address to %s", version, options->ifname);
+  error = add_routes_with_congestion(netlink, index, subnet, options->congestion);
+  if (error) fail("network", -error, "adding the IPv%d routes through %s", version, options->ifname);
 }
 
 struct tap create_network(const struct options *options) {
@@ -130,10 +142,8 @@ struct tap create_network(const struct options *options) {
   int index = (int)if_nametoindex(options->ifname);
   error = netlink_link_up(netlink, index, options->mac, options->mtu, TAP_QUEUE);
   if (error) fail("network", -error, "setting %s up with MTU %u", options->ifname, options->mtu);
-  error = netlink_add_address(netlink, index, options->address, options->prefix);
-  if (error) fail("network", -error, "adding the address to %s", options->ifname);
-  error = add_routes_with_congestion(netlink, index, options);
-  if (error) fail("network", -error, "adding the routes through %s", options->ifname);
+  add_subnet(netlink, index, options, &options->v4);
+  add_subnet(netlink, index, options, &options->v6);
   close(netlink);
   return tap;
 }

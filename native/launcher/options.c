@@ -18,10 +18,21 @@ static unsigned long parse_number(const char *name, const char *text, unsigned l
   return value;
 }
 
-static struct in_addr parse_address(const char *name, const char *text) {
-  struct in_addr address;
-  if (inet_pton(AF_INET, text, &address) != 1) fail("options", EINVAL, "--%s wants an IPv4 address, not %s", name, text);
+static struct address parse_address(const char *name, const char *text, int family) {
+  struct address address = {.family = family};
+  if (inet_pton(family, text, address.bytes) != 1)
+    fail("options", EINVAL, "--%s wants an IPv%d address, not %s", name, family == AF_INET ? 4 : 6, text);
   return address;
+}
+
+static void parse_subnet(const char *name, const char *text, int family, struct subnet *subnet) {
+  char address[INET6_ADDRSTRLEN];
+  const char *slash = strchr(text, '/');
+  if (!slash || (size_t)(slash - text) >= sizeof address) fail("options", EINVAL, "--%s wants ADDRESS/BITS, not %s", name, text);
+  memcpy(address, text, (size_t)(slash - text));
+  address[slash - text] = 0;
+  subnet->address = parse_address(name, address, family);
+  subnet->prefix = (unsigned)parse_number(name, slash + 1, 1, family == AF_INET ? 31 : 127);
 }
 
 static void parse_mac(const char *text, unsigned char mac[6]) {
@@ -46,23 +57,17 @@ static const char *parse_ifname(const char *text) {
   return text;
 }
 
-static bool parse_switch(const char *name, const char *text) {
-  if (!strcmp(text, "on")) return true;
-  if (strcmp(text, "off")) fail("options", EINVAL, "--%s wants on or off, not %s", name, text);
-  return false;
-}
-
 struct options parse_options(int count, char **arguments) {
-  enum { IFNAME = 1, MAC, MTU, ADDRESS, PREFIX, GATEWAY, CONGESTION, IPV6, QUEUES, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, PID, PATH };
+  enum { IFNAME = 1, MAC, MTU, ADDRESS, GATEWAY, ADDRESS6, GATEWAY6, CONGESTION, QUEUES, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, PID, PATH };
   static const struct option known[] = {
       {"ifname", required_argument, NULL, IFNAME},
       {"mac", required_argument, NULL, MAC},
       {"mtu", required_argument, NULL, MTU},
       {"address", required_argument, NULL, ADDRESS},
-      {"prefix", required_argument, NULL, PREFIX},
       {"gateway", required_argument, NULL, GATEWAY},
+      {"address6", required_argument, NULL, ADDRESS6},
+      {"gateway6", required_argument, NULL, GATEWAY6},
       {"congestion", required_argument, NULL, CONGESTION},
-      {"ipv6", required_argument, NULL, IPV6},
       {"queues", required_argument, NULL, QUEUES},
       {"root", no_argument, NULL, ROOT},
       {"hostname", required_argument, NULL, HOSTNAME},
@@ -88,11 +93,11 @@ struct options parse_options(int count, char **arguments) {
       case IFNAME: options.ifname = parse_ifname(optarg); break;
       case MAC: parse_mac(optarg, options.mac); break;
       case MTU: options.mtu = (unsigned)parse_number("mtu", optarg, 68, 65521); break;
-      case ADDRESS: options.address = parse_address("address", optarg); break;
-      case PREFIX: options.prefix = (unsigned)parse_number("prefix", optarg, 1, 31); break;
-      case GATEWAY: options.gateway = parse_address("gateway", optarg); break;
+      case ADDRESS: parse_subnet("address", optarg, AF_INET, &options.v4); break;
+      case GATEWAY: options.v4.gateway = parse_address("gateway", optarg, AF_INET); break;
+      case ADDRESS6: parse_subnet("address6", optarg, AF_INET6, &options.v6); break;
+      case GATEWAY6: options.v6.gateway = parse_address("gateway6", optarg, AF_INET6); break;
       case CONGESTION: options.congestion = optarg; break;
-      case IPV6: options.ipv6 = parse_switch("ipv6", optarg); break;
       case QUEUES: options.queues = (unsigned)parse_number("queues", optarg, 1, MAX_QUEUES); break;
       case ROOT: options.root = true; break;
       case HOSTNAME: options.hostname = optarg; break;
@@ -102,8 +107,11 @@ struct options parse_options(int count, char **arguments) {
       case PATH: options.path = optarg; break;
     }
   }
-  for (int needed = IFNAME; needed <= GATEWAY; needed++)
+  for (int needed = IFNAME; needed <= MTU; needed++)
     if (!(seen & 1u << needed)) fail("options", EINVAL, "--%s is missing", known[needed - IFNAME].name);
+  if (options.v4.address.family != options.v4.gateway.family) fail("options", EINVAL, "--address and --gateway belong together");
+  if (options.v6.address.family != options.v6.gateway.family) fail("options", EINVAL, "--address6 and --gateway6 belong together");
+  if (!options.v4.address.family && !options.v6.address.family) fail("options", EINVAL, "--address or --address6 is missing");
   options.command = arguments + optind;
   if (options.attach && !options.pid == !options.path) fail("options", EINVAL, "attach wants one of --pid and --path");
   if (options.attach == (optind < count)) fail("options", EINVAL, options.attach ? "attach starts no program" : "no program given");

@@ -4,8 +4,9 @@
  *   launcher run    NETWORK [--root] [--hostname NAME] [--resolv-conf TEXT] [--hosts TEXT] -- PROGRAM [ARGUMENT...]
  *   launcher attach NETWORK (--pid PID | --path FILE)
  *
- *   NETWORK: --ifname NAME --mac AA:BB:CC:DD:EE:FF --mtu BYTES --address A.B.C.D --prefix BITS --gateway A.B.C.D
- *            [--congestion NAME,NAME...] [--ipv6 on|off] [--queues N]
+ *   NETWORK: --ifname NAME --mac AA:BB:CC:DD:EE:FF --mtu BYTES [--congestion NAME,NAME...] [--queues N]
+ *            [--address ADDRESS/BITS --gateway ADDRESS]     IPv4
+ *            [--address6 ADDRESS/BITS --gateway6 ADDRESS]   IPv6
  *
  * It is written by src/sandbox/launcher-protocol.ts, never by a person; a wrong one is reported as the step "options".
  */
@@ -13,20 +14,29 @@
 #define LAUNCHER_OPTIONS_H
 
 #include <net/if.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/types.h>
+
+/* Of one family: `bytes` are 4 or 16. */
+struct address {
+  int family; /* AF_INET, AF_INET6; AF_UNSPEC: none */
+  unsigned char bytes[16];
+};
+
+/* What the interface has of one family. */
+struct subnet {
+  struct address address;
+  unsigned prefix;
+  struct address gateway;
+};
 
 struct options {
   bool attach;
   const char *ifname;
   unsigned char mac[6];
   unsigned mtu;
-  struct in_addr address;
-  unsigned prefix;
-  struct in_addr gateway;
+  struct subnet v4, v6;   /* of family AF_UNSPEC where the sandbox does not have it */
   const char *congestion; /* names with commas between them; empty: the kernel's default */
-  bool ipv6;
   unsigned queues; /* of the TAP, 1 to MAX_QUEUES */
   bool root;
   const char *hostname, *resolv_conf, *hosts; /* NULL: leave the host's */

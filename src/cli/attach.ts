@@ -2,7 +2,7 @@
 import { attach as attachTo } from "../sandbox/attach.js";
 import { formatAddress } from "../wire/address.js";
 import { type LogOptions, openLog, tell } from "./log.js";
-import { type NetworkWishes, networkSettings, parseTarget } from "./options.js";
+import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings, parseTarget } from "./options.js";
 import { tellCounters, tellPublished } from "./run.js";
 import { openSession } from "./session.js";
 import { catchSignals } from "./signals.js";
@@ -39,7 +39,11 @@ export async function attach(target: string, wishes: AttachWishes): Promise<numb
 }
 
 /** The line that says that the network is up: it is not ours to change the files there, so it names the DNS server too. */
-function describe(target: string, { ifname, cidr, serveDns }: ReturnType<typeof networkSettings>): string {
-  const dns = serveDns ? `, nameserver ${formatAddress(cidr.dns)}` : "";
-  return `${ifname} is up in ${target}: ${formatAddress(cidr.sandbox)}/${cidr.prefix}, gateway ${formatAddress(cidr.gateway)}${dns}`;
+function describe(target: string, settings: NetworkSettings): string {
+  const { ifname, v4, v6, serveDns } = settings;
+  const subnets = [v4, v6].filter((subnet) => subnet !== null);
+  const addresses = subnets.map(({ sandbox, prefix }) => `${formatAddress(sandbox)}/${prefix}`).join(" and ");
+  const gateways = subnets.map(({ gateway }) => formatAddress(gateway)).join(" and ");
+  const dns = serveDns ? `, nameserver ${formatAddress(nameserver(settings))}` : "";
+  return `${ifname} is up in ${target}: ${addresses}, gateway ${gateways}${dns}`;
 }

@@ -5,14 +5,28 @@
 import { networkInterfaces } from "node:os";
 import { NetnsError } from "../errors.js";
 import type { HostLoopback, PortRange, PublishSpec } from "../policy/config.js";
-import { type Address, type Endpoint, endpoint, formatAddress, isIPv4, parseAddress } from "../wire/address.js";
+import {
+  type Address,
+  type Endpoint,
+  endpoint,
+  equalAddress,
+  formatAddress,
+  isIPv4,
+  parseAddress,
+} from "../wire/address.js";
 
 /** The wishes about a network, as the command line and the API have them. All may be left out. */
 export interface NetworkWishes {
   /** `[ADDR:]HOST:INSIDE[/tcp|udp]`, single ports or ranges of the same length. */
   readonly publish?: readonly string[] | undefined;
+  /** No IPv6 inside. */
+  readonly ipv4Only?: boolean | undefined;
+  /** No IPv4 inside. Both of these: both families, also where the host has no IPv6 now. None: IPv6 if the host has it. */
+  readonly ipv6Only?: boolean | undefined;
   /** `10.0.2.0/24`. */
   readonly cidr?: string | undefined;
+  /** `fd00::/64`. */
+  readonly cidr6?: string | undefined;
   readonly mtu?: string | number | undefined;
   readonly ifname?: string | undefined;
   readonly mac?: string | undefined;
@@ -21,8 +35,10 @@ export interface NetworkWishes {
   readonly hostname?: string | undefined;
   /** True: all ports. Text: `80,8000-8010`. */
   readonly allowHostLoopback?: boolean | string | undefined;
-  /** One of the host's addresses, or the name of one of its interfaces. */
+  /** One of the host's addresses, or the name of one of its interfaces: then its first address of each family. */
   readonly outboundAddr?: string | undefined;
+  /** The same for IPv6 alone. */
+  readonly outboundAddr6?: string | undefined;
   /** Congestion control of the routes inside; `host`: the host's. */
   readonly congestion?: string | undefined;
 }
@@ -30,7 +46,9 @@ export interface NetworkWishes {
 /** The same, checked. */
 export interface NetworkSettings {
   readonly publish: readonly PublishSpec[];
-  readonly cidr: Cidr;
+  /** Null: the sandbox does not have this family. One of both is there. */
+  readonly v4: Cidr | null;
+  readonly v6: Cidr | null;
   /** 576 to 65521 bytes. */
   readonly mtu: number;
   readonly ifname: string;
@@ -40,11 +58,14 @@ export interface NetworkSettings {
   readonly hostname: string | null;
   readonly hostLoopback: HostLoopback;
   readonly outboundAddress: Address | null;
+  readonly outboundAddress6: Address | null;
   /** The first of these that the kernel has; empty: the host's. */
   readonly congestion: readonly string[];
+  /** What the person should know before anything starts, a line each. */
+  readonly warnings: readonly string[];
 }
 
-/** A subnet and who is where in it: gateway .2, DNS .3, sandbox .100, as slirp4netns has it. */
+/** A subnet and who is where in it: gateway .2, DNS .3, sandbox .100 (::2, ::3, ::100), as slirp4netns has it. */
 export interface Cidr {
   readonly network: Address;
   readonly prefix: number;
@@ -54,9 +75,12 @@ export interface Cidr {
 }
 
 export const DEFAULT_CIDR = "10.0.2.0/24";
+export const DEFAULT_CIDR6 = "fd00::/64";
 export const DEFAULT_MTU = 1500;
 export const DEFAULT_IFNAME = "tap0";
 const MIN_MTU = 576;
+/** RFC 8200, 5: below this an interface has no IPv6. */
+const MIN_MTU_IPV6 = 1280;
 const MAX_MTU = 65521;
 /** IFNAMSIZ, with its terminating zero. */
 const MAX_IFNAME = 15;
@@ -69,20 +93,71 @@ const DEFAULT_CONGESTION: readonly string[] = ["cubic", "reno"];
 /** The host's interfaces, as os.networkInterfaces() gives them. */
 export type Interfaces = ReturnType<typeof networkInterfaces>;
 
-export function networkSettings(wishes: NetworkWishes, interfaces = networkInterfaces): NetworkSettings {
+/** The host, as far as it has a say in the settings. */
+export interface HostView {
+  interfaces(): Interfaces;
+  hasIPv6(): boolean;
+}
+
+// IPv6 is not on by default before the stack carries it.
+const HOST: HostView = { interfaces: networkInterfaces, hasIPv6: () => false };
+
+export function networkSettings(wishes: NetworkWishes, host: HostView = HOST): NetworkSettings {
+  const mtu = parseMtu(wishes.mtu ?? DEFAULT_MTU);
   return {
     publish: parsePublishAll(wishes.publish ?? []),
-    cidr: parseCidr(wishes.cidr ?? DEFAULT_CIDR),
-    mtu: parseMtu(wishes.mtu ?? DEFAULT_MTU),
+    ...chooseFamilies(wishes, mtu, host),
+    mtu,
     ifname: parseIfname(wishes.ifname ?? DEFAULT_IFNAME),
     mac: wishes.mac === undefined ? null : parseMac(wishes.mac),
     serveDns: wishes.dns !== false,
     upstreams: typeof wishes.dns === "object" ? parseUpstreams(wishes.dns) : null,
     hostname: wishes.hostname === undefined ? null : parseHostname(wishes.hostname),
     hostLoopback: parseHostLoopback(wishes.allowHostLoopback ?? false),
-    outboundAddress: wishes.outboundAddr === undefined ? null : parseOutbound(wishes.outboundAddr, interfaces()),
+    ...chooseOutbound(wishes, host),
     congestion: wishes.congestion === undefined ? DEFAULT_CONGESTION : parseCongestion(wishes.congestion),
   };
+}
+
+/** The DNS address of the sandbox's resolv.conf. One is enough: behind both is the same forwarder. */
+export function nameserver({ v4, v6 }: NetworkSettings): Address {
+  const subnet = v4 ?? v6;
+  if (subnet === null) throw new NetnsError("INTERNAL", "a sandbox without any address");
+  return subnet.dns;
+}
+
+function chooseFamilies(
+  wishes: NetworkWishes,
+  mtu: number,
+  host: HostView,
+): Pick<NetworkSettings, "v4" | "v6" | "warnings"> {
+  const cidr = parseCidr(wishes.cidr ?? DEFAULT_CIDR);
+  const cidr6 = parseCidr6(wishes.cidr6 ?? DEFAULT_CIDR6);
+  const { ipv4Only = false, ipv6Only = false } = wishes;
+  if (ipv6Only && mtu < MIN_MTU_IPV6) throw usage(`--mtu ${mtu}: IPv6 needs ${MIN_MTU_IPV6} bytes at least`);
+  const warnings: string[] = [];
+  if (ipv6Only && !ipv4Only && !host.hasIPv6()) {
+    warnings.push(
+      "this host has no IPv6 address now: a sandbox with IPv6 only reaches nothing outside until it has one",
+    );
+  }
+  const ipv6 = ipv6Only || (!ipv4Only && mtu >= MIN_MTU_IPV6 && host.hasIPv6());
+  return { v4: ipv6Only && !ipv4Only ? null : cidr, v6: ipv6 ? cidr6 : null, warnings };
+}
+
+function chooseOutbound(
+  { outboundAddr, outboundAddr6 }: NetworkWishes,
+  host: HostView,
+): Pick<NetworkSettings, "outboundAddress" | "outboundAddress6"> {
+  if (outboundAddr === undefined && outboundAddr6 === undefined)
+    return { outboundAddress: null, outboundAddress6: null };
+  const interfaces = host.interfaces();
+  const any = outboundAddr === undefined ? NOWHERE : parseOutbound("--outbound-addr", outboundAddr, interfaces);
+  const six = outboundAddr6 === undefined ? NOWHERE : parseOutbound("--outbound-addr6", outboundAddr6, interfaces);
+  if (outboundAddr6 !== undefined && six.v6 === null) {
+    throw usage(`--outbound-addr6 ${outboundAddr6}: not an IPv6 address, and no interface of this host that has one`);
+  }
+  return { outboundAddress: any.v4, outboundAddress6: six.v6 ?? any.v6 };
 }
 
 function usage(message: string): NetnsError {
@@ -174,19 +249,55 @@ export function parseCidr(text: string): Cidr {
   } catch {
     throw wrong(`${addressText || "nothing"} is not an IP address`);
   }
-  if (!isIPv4(address)) throw wrong("IPv6 subnets cannot be chosen yet");
-  const network = address.slice();
-  for (let bit = 96 + prefix; bit < 128; bit++) network[bit >> 3] &= ~(0x80 >> (bit & 7));
-  if (formatAddress(network) !== formatAddress(address)) {
+  if (!isIPv4(address)) throw wrong("an IPv6 subnet is chosen by --cidr6");
+  const network = firstAddress(address, 96 + prefix);
+  if (!equalAddress(network, address)) {
     throw wrong(`${addressText} is not the subnet's first address, which is ${formatAddress(network)}`);
   }
   if (network[12] === 0 || network[12] === 127 || network[12] >= 224) throw wrong("no host can have these addresses");
+  return populated(network, prefix, 100);
+}
+
+/** `fd00::/64`: as long as a host that configures itself wants it (RFC 4862, RFC 7421). */
+export function parseCidr6(text: string): Cidr {
+  const wrong = (reason: string) =>
+    usage(`--cidr6 ${text}: ${reason}; expected an IPv6 subnet with a prefix of 64, for example ${DEFAULT_CIDR6}`);
+  const [addressText, prefixText, ...rest] = text.split("/");
+  const prefix = wholeNumber(prefixText ?? "");
+  if (rest.length > 0 || prefix === null) throw wrong("not ADDRESS/PREFIX");
+  if (prefix !== 64) throw wrong(`the prefix is ${prefix}`);
+  let address: Address;
+  try {
+    address = parseAddress(addressText);
+  } catch {
+    throw wrong(`${addressText || "nothing"} is not an IP address`);
+  }
+  if (isIPv4(address)) throw wrong("an IPv4 subnet is chosen by --cidr");
+  const network = firstAddress(address, prefix);
+  if (!equalAddress(network, address)) {
+    throw wrong(`${addressText} is not the subnet's first address, which is ${formatAddress(network)}`);
+  }
+  // Unique local (RFC 4193) and global unicast (RFC 4291, 2.4): all others mean something of their own.
+  const usable = (network[0] & 0xfe) === 0xfc || (network[0] & 0xe0) === 0x20;
+  if (!usable) throw wrong("no host can have these addresses; choose one of fc00::/7 or 2000::/3");
+  return populated(network, prefix, 0x100);
+}
+
+function firstAddress(address: Address, bits: number): Address {
+  const first = address.slice();
+  for (let bit = bits; bit < 128; bit++) first[bit >> 3] &= ~(0x80 >> (bit & 7));
+  return first;
+}
+
+/** @param sandbox the last two bytes of the sandbox's own address, as far as they are not the subnet's */
+function populated(network: Address, prefix: number, sandbox: number): Cidr {
   const host = (last: number): Address => {
     const at = network.slice();
-    at[15] += last;
+    at[14] += last >> 8;
+    at[15] += last & 0xff;
     return at;
   };
-  return { network, prefix, gateway: host(2), dns: host(3), sandbox: host(100) };
+  return { network, prefix, gateway: host(2), dns: host(3), sandbox: host(sandbox) };
 }
 
 export function parseMtu(wish: string | number): number {
@@ -245,8 +356,16 @@ export function parseHostLoopback(wish: boolean | string): HostLoopback {
   });
 }
 
-/** An address of the host, or the first one (IPv4 before IPv6) of an interface. */
-export function parseOutbound(text: string, interfaces: Interfaces): Address {
+/** Addresses to send from; null: the host's choice. */
+interface Outbound {
+  readonly v4: Address | null;
+  readonly v6: Address | null;
+}
+
+const NOWHERE: Outbound = { v4: null, v6: null };
+
+/** An address of the host, or the first one of each family (link-local ones left out) of an interface. */
+function parseOutbound(option: string, text: string, interfaces: Interfaces): Outbound {
   let address: Address;
   try {
     address = parseAddress(text);
@@ -254,21 +373,25 @@ export function parseOutbound(text: string, interfaces: Interfaces): Address {
     const own = Object.hasOwn(interfaces, text) ? interfaces[text] : undefined;
     if (own === undefined) {
       const names = Object.keys(interfaces).join(", ");
-      throw usage(
-        `--outbound-addr ${text}: neither an IP address nor an interface of this host that has one (${names})`,
-      );
+      throw usage(`${option} ${text}: neither an IP address nor an interface of this host that has one (${names})`);
     }
-    const first = own.find(({ family }) => family === "IPv4") ?? own[0];
-    return parseAddress(first.address);
+    const usable = own.map((each) => parseAddress(each.address)).filter((each) => !isLinkLocal(each));
+    return { v4: usable.find((each) => isIPv4(each)) ?? null, v6: usable.find((each) => !isIPv4(each)) ?? null };
   }
-  const wanted = formatAddress(address);
+  if (isLinkLocal(address))
+    throw usage(`${option} ${text}: a link-local address leads to no other network; expected another`);
   const known = Object.values(interfaces)
     .flatMap((addresses) => addresses ?? [])
     .map((own) => own.address);
-  if (!known.some((own) => formatAddress(parseAddress(own)) === wanted)) {
-    throw usage(`--outbound-addr ${text}: this host does not have that address; expected one of ${known.join(", ")}`);
+  if (!known.some((own) => equalAddress(parseAddress(own), address))) {
+    throw usage(`${option} ${text}: this host does not have that address; expected one of ${known.join(", ")}`);
   }
-  return address;
+  return isIPv4(address) ? { v4: address, v6: null } : { v4: null, v6: address };
+}
+
+/** fe80::/10: means nothing without an interface. */
+function isLinkLocal(address: Address): boolean {
+  return address[0] === 0xfe && (address[1] & 0xc0) === 0x80;
 }
 
 function parseUpstreams(texts: readonly string[]): Endpoint[] {

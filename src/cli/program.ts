@@ -4,7 +4,7 @@ import { Command, CommanderError } from "commander";
 import { NetnsError, printable } from "../errors.js";
 import type { AttachWishes } from "./attach.js";
 import { PREFIX } from "./log.js";
-import { DEFAULT_CIDR, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
+import { DEFAULT_CIDR, DEFAULT_CIDR6, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
 import { print, warn } from "./output.js";
 import type { RunWishes } from "./run.js";
 
@@ -106,18 +106,21 @@ function withNetworkOptions(command: Command): Command {
       "[ADDR:]HOST:INSIDE[/tcp|udp]: host port that leads inside; ranges 8000-8010:8000-8010; host port 0: any free one, which is printed (repeatable)",
       collect,
     )
+    .option("-4, --ipv4-only", "no IPv6 inside")
+    .option(
+      "-6, --ipv6-only",
+      "no IPv4 inside; -46: both, also where the host has no IPv6 now (default: IPv6 if the host has it)",
+    )
     .option("--cidr <subnet>", "subnet inside: gateway .2, DNS .3, sandbox .100", DEFAULT_CIDR)
+    .option("--cidr6 <subnet>", "IPv6 subnet inside: gateway ::2, DNS ::3, sandbox ::100", DEFAULT_CIDR6)
     .option("--mtu <bytes>", "largest packet, 576 to 65521", String(DEFAULT_MTU))
     .option("--ifname <name>", "interface inside", DEFAULT_IFNAME)
     .option("--mac <address>", "its MAC address (default: random)")
     .option("--dns <address>", "ask this resolver instead of the host's; ADDR or ADDR:PORT (repeatable)", collect)
     .option("--no-dns", "no DNS of ours; the host's resolv.conf stays")
-    .option(
-      "--allow-host-loopback [=ports]",
-      "reach the host's 127.0.0.1 at the gateway: all ports, or =5432,8000-8010",
-    )
-    .option("--outbound-addr <address>", "address of the host, or interface, to send from")
-    .option("-4, --ipv4-only", "IPv4 only (there is no other yet)")
+    .option("--allow-host-loopback [=ports]", "reach the host's loopback at the gateway: all ports, or =5432,8000-8010")
+    .option("--outbound-addr <address>", "address of the host to send from, or interface whose addresses to send from")
+    .option("--outbound-addr6 <address>", "the same for IPv6")
     .option("--congestion <name>", "TCP congestion control inside; host: the host's (default: cubic, else reno)")
     .option("-q, --quiet", "tell errors only")
     .option("-v, --verbose", "tell every refusal, and all counters at the end")

@@ -14,7 +14,7 @@ import { launch } from "../sandbox/launch.js";
 import type { ExitStatus, InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
 import { type LogOptions, openLog, tell } from "./log.js";
-import { type NetworkSettings, type NetworkWishes, networkSettings } from "./options.js";
+import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings } from "./options.js";
 import { openSession } from "./session.js";
 import { catchSignals, signalExitCode } from "./signals.js";
 
@@ -68,15 +68,17 @@ export async function launchCommand(
   options: { readonly root?: boolean | undefined; readonly env?: NodeJS.ProcessEnv | undefined },
   inside: InsideNetwork,
 ): Promise<Sandbox> {
-  const nameserver = formatAddress(settings.cidr.dns);
+  const subnets = [inside.v4, inside.v6].filter((subnet) => subnet !== null);
   return launch({
     network: inside,
     command,
     env: options.env ?? process.env,
     root: options.root === true,
     hostname: settings.hostname,
-    resolvConf: settings.serveDns ? resolvConf({ nameserver, ...hostResolverSettings() }) : null,
-    hosts: hosts({ hostname: settings.hostname ?? hostName(), address: inside.address, gateway: inside.gateway }),
+    resolvConf: settings.serveDns
+      ? resolvConf({ nameserver: formatAddress(nameserver(settings)), ...hostResolverSettings() })
+      : null,
+    hosts: hosts({ hostname: settings.hostname ?? hostName(), subnets }),
   });
 }
 

@@ -10,9 +10,9 @@ import { hostname as hostName } from "node:os";
 import type { Network, NetworkConfig } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { SILENT_LOG } from "../policy/config.js";
-import type { InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
+import type { InsideNetwork, InsideSubnet, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
-import type { NetworkSettings } from "./options.js";
+import { type Cidr, DEFAULT_CIDR, type NetworkSettings, parseCidr } from "./options.js";
 
 export interface Session {
   readonly network: Network;
@@ -31,12 +31,16 @@ export function insideNetwork(settings: NetworkSettings): InsideNetwork {
     ifname: settings.ifname,
     mac: settings.mac,
     mtu: settings.mtu,
-    address: formatAddress(settings.cidr.sandbox),
-    prefix: settings.cidr.prefix,
-    gateway: formatAddress(settings.cidr.gateway),
+    v4: insideSubnet(settings.v4),
+    v6: insideSubnet(settings.v6),
     congestion: settings.congestion,
     queues: 1,
   };
+}
+
+function insideSubnet(cidr: Cidr | null): InsideSubnet | null {
+  if (cidr === null) return null;
+  return { address: formatAddress(cidr.sandbox), prefix: cidr.prefix, gateway: formatAddress(cidr.gateway) };
 }
 
 /** Rejects with a NetnsError of the network's or of the sandbox's; then neither is left. */
@@ -45,7 +49,8 @@ export async function openSession(
   openSandbox: (inside: InsideNetwork) => Promise<Sandbox>,
   log: Log = SILENT_LOG,
 ): Promise<Session> {
-  const { cidr } = settings;
+  for (const warning of settings.warnings) log.warn(warning);
+  const cidr = settings.v4 ?? parseCidr(DEFAULT_CIDR);
   const [sandbox, network] = await Promise.allSettled([
     openSandbox(insideNetwork(settings)),
     openNetwork({
@@ -54,13 +59,13 @@ export async function openSession(
       gateway: cidr.gateway,
       dns: cidr.dns,
       sandbox: cidr.sandbox,
-      ipv4: true,
-      v6: null,
+      ipv4: settings.v4 !== null,
+      v6: settings.v6,
       upstreams: settings.upstreams,
       serveDns: settings.serveDns,
       hostLoopback: settings.hostLoopback,
       outboundAddress: settings.outboundAddress,
-      outboundAddress6: null,
+      outboundAddress6: settings.outboundAddress6,
       publish: settings.publish,
       hostname: settings.hostname ?? hostName(),
       log,

@@ -42,13 +42,20 @@ export function hostResolverSettings(path = "/etc/resolv.conf"): { search: strin
 export interface Hosts {
   /** The name that the sandbox has for itself. */
   readonly hostname: string;
-  /** The sandbox's own address. */
-  readonly address: string;
-  /** Where `host.internal` leads. */
-  readonly gateway: string;
+  /** The sandbox's own address of each family, and the gateway's, where `host.internal` leads. */
+  readonly subnets: readonly { readonly address: string; readonly gateway: string }[];
 }
 
-export function hosts({ hostname, address, gateway }: Hosts): string {
-  const own = hostname === "" || hostname === "localhost" ? [] : [`${address} ${hostname}`];
-  return `${["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback", ...own, `${gateway} host.internal`].join("\n")}\n`;
+const LOCAL_HOSTS = [
+  "127.0.0.1 localhost",
+  "::1 localhost ip6-localhost ip6-loopback",
+  "ff02::1 ip6-allnodes",
+  "ff02::2 ip6-allrouters",
+];
+
+export function hosts({ hostname, subnets }: Hosts): string {
+  const named = hostname !== "" && hostname !== "localhost";
+  const own = named ? subnets.map(({ address }) => `${address} ${hostname}`) : [];
+  const host = subnets.map(({ gateway }) => `${gateway} host.internal`);
+  return `${[...LOCAL_HOSTS, ...own, ...host].join("\n")}\n`;
 }

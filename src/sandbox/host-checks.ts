@@ -6,6 +6,7 @@ import { getSystemErrorName } from "node:util";
 import { type ErrorCode, NetnsError } from "../errors.js";
 import { native } from "../native/binding.js";
 import { type HostFacts, hostFacts } from "./host-facts.js";
+import { hostHasIPv6 } from "./host-ipv6.js";
 import { startLauncher } from "./launcher-process.js";
 import { type LauncherFailure, runArguments } from "./launcher-protocol.js";
 
@@ -39,7 +40,7 @@ export async function checkHost(facts: HostFacts = hostFacts(), attempt: Attempt
   } else if (users.ok && tun.ok) {
     findings.push({ ok: false, severity: "fatal", ...describe(failure, facts) });
   }
-  return [...findings, checkPing(facts), checkOpenFiles(facts), ...checkSpeed(facts)];
+  return [...findings, checkIPv6(facts), checkPing(facts), checkOpenFiles(facts), ...checkSpeed(facts)];
 }
 
 /** The error for a step of the launcher that failed: one line, with the way to mend it. */
@@ -127,6 +128,12 @@ function checkTun(facts: HostFacts): Finding {
   return error === null ? fine("/dev/net/tun can be opened") : { ok: false, severity: "fatal", ...closedTun(error) };
 }
 
+function checkIPv6(facts: HostFacts): Finding {
+  if (hostHasIPv6(facts)) return fine("this host has IPv6, and so have its sandboxes", "degraded");
+  const what = "this host has no IPv6 address: its sandboxes have IPv4 only (-46 gives them both)";
+  return { ok: false, severity: "degraded", what, fix: null };
+}
+
 function checkPing(facts: HostFacts): Finding {
   const range = facts.read("/proc/sys/net/ipv4/ping_group_range");
   const [least = 1, most = 0] = (range ?? "").split(/\s+/).map(Number);
@@ -192,6 +199,9 @@ function describe(failure: LauncherFailure, facts: HostFacts): { what: string; f
   if (step === "tap-create" && error === "EBUSY") {
     const fix = "choose another name with --ifname";
     return { what: `the namespace has an interface ${detail} already`, fix, code: "NAMESPACE" };
+  }
+  if (step === "network" && ["EAFNOSUPPORT", "EOPNOTSUPP"].includes(error)) {
+    return { what: `this kernel has no IPv6 (${detail}: ${error})`, fix: "leave out -6", code: "HOST_LACKS" };
   }
   if (step === "network" && error === "EEXIST") {
     const fix = "remove it there (ip route del default), or attach to a namespace without one";
@@ -278,9 +288,8 @@ async function attemptLaunch(): Promise<LauncherFailure | null> {
     ifname: "tap0",
     mac,
     mtu: 1500,
-    address: "10.0.2.100",
-    prefix: 24,
-    gateway: "10.0.2.2",
+    v4: { address: "10.0.2.100", prefix: 24, gateway: "10.0.2.2" },
+    v6: null,
     congestion: [],
     queues: 1,
   };

@@ -3,7 +3,7 @@
  * native/launcher/options.h and protocol.h, and both must agree. A message is four 32-bit words in the byte order of the
  * machine, then text.
  */
-import type { InsideNetwork, LaunchOptions } from "./sandbox.js";
+import type { InsideNetwork, InsideSubnet, LaunchOptions } from "./sandbox.js";
 
 const HEADER = 16;
 /** The most sockets that one request may ask for. */
@@ -75,10 +75,16 @@ export function failureOf(message: Message): LauncherFailure {
 function networkArguments(network: InsideNetwork, mac: string): string[] {
   return [
     ...["--ifname", network.ifname, "--mac", mac, "--mtu", String(network.mtu)],
-    ...["--address", network.address, "--prefix", String(network.prefix), "--gateway", network.gateway],
-    ...["--congestion", network.congestion.join(","), "--ipv6", "off"],
-    ...["--queues", String(network.queues)],
+    ...["--congestion", network.congestion.join(","), "--queues", String(network.queues)],
+    ...subnetArguments(network.v4, ""),
+    ...subnetArguments(network.v6, "6"),
   ];
+}
+
+function subnetArguments(subnet: InsideSubnet | null, suffix: "" | "6"): string[] {
+  if (subnet === null) return [];
+  const { address, prefix, gateway } = subnet;
+  return [`--address${suffix}`, `${address}/${prefix}`, `--gateway${suffix}`, gateway];
 }
 
 export function runArguments(options: LaunchOptions, mac: string): string[] {

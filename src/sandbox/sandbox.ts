@@ -2,16 +2,23 @@
  * What the rest of the program knows of a sandbox: a namespace with a TAP in it, a command, and an end.
  * launch.ts makes one for a new command, attach.ts for a namespace that exists already; both drive native/launcher.
  */
+export interface InsideSubnet {
+  /** The sandbox's own address and its prefix length. */
+  readonly address: string;
+  readonly prefix: number;
+  /** Where its default route leads. */
+  readonly gateway: string;
+}
+
 export interface InsideNetwork {
   /** Interface name, at most 15 bytes. */
   readonly ifname: string;
   /** `aa:bb:cc:dd:ee:ff`; null: a random locally administered one. */
   readonly mac: string | null;
   readonly mtu: number;
-  /** Dotted address and prefix length of the sandbox, and the gateway's address. */
-  readonly address: string;
-  readonly prefix: number;
-  readonly gateway: string;
+  /** Null: the sandbox does not have this family. One of both is there. */
+  readonly v4: InsideSubnet | null;
+  readonly v6: InsideSubnet | null;
   /** Congestion control of the routes inside (RTAX_CC_ALGO), the first of these that the kernel has; empty: the host's default. */
   readonly congestion: readonly string[];
   /** Queues of the TAP, 1 to 16: what goes through one is read and written by one thread. */

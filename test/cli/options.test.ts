@@ -1,6 +1,14 @@
 import test from "ava";
 import fc from "fast-check";
-import { networkSettings, parsePublish, parseTarget } from "../../src/cli/options.js";
+import {
+  type Cidr,
+  type HostView,
+  type NetworkWishes,
+  nameserver,
+  networkSettings,
+  parsePublish,
+  parseTarget,
+} from "../../src/cli/options.js";
 import { NetnsError } from "../../src/errors.js";
 import { formatAddress, formatEndpoint } from "../../src/wire/address.js";
 
@@ -32,6 +40,7 @@ for (const [text, expected] of [
 const WISHES = {
   publish: (text: string) => ({ publish: [text] }),
   cidr: (cidr: string) => ({ cidr }),
+  cidr6: (cidr6: string) => ({ cidr6 }),
   mtu: (mtu: string) => ({ mtu }),
   ifname: (ifname: string) => ({ ifname }),
   mac: (mac: string) => ({ mac }),
@@ -39,14 +48,24 @@ const WISHES = {
   hostname: (hostname: string) => ({ hostname }),
   "allow-host-loopback": (allowHostLoopback: string) => ({ allowHostLoopback }),
   "outbound-addr": (outboundAddr: string) => ({ outboundAddr }),
+  "outbound-addr6": (outboundAddr6: string) => ({ outboundAddr6 }),
   congestion: (congestion: string) => ({ congestion }),
 };
 
-const INTERFACES = () => ({
-  lo: [interfaceAddress("127.0.0.1", "IPv4")],
-  eth0: [interfaceAddress("2001:db8::9", "IPv6"), interfaceAddress("192.0.2.9", "IPv4")],
-  wg0: [interfaceAddress("2001:db8::a", "IPv6")],
-});
+const HOST: HostView = {
+  interfaces: () => ({
+    lo: [interfaceAddress("127.0.0.1", "IPv4")],
+    eth0: [
+      interfaceAddress("fe80::9", "IPv6"),
+      interfaceAddress("2001:db8::9", "IPv6"),
+      interfaceAddress("192.0.2.9", "IPv4"),
+    ],
+    eth1: [interfaceAddress("fe80::b", "IPv6"), interfaceAddress("192.0.2.11", "IPv4")],
+    wg0: [interfaceAddress("2001:db8::a", "IPv6")],
+  }),
+  hasIPv6: () => true,
+};
+const IPV4_HOST: HostView = { ...HOST, hasIPv6: () => false };
 
 function interfaceAddress(address: string, family: "IPv4" | "IPv6") {
   const common = { address, netmask: "", mac: "00:00:00:00:00:00", internal: false, cidr: null };
@@ -82,6 +101,15 @@ for (const [option, text, reason] of [
   ["cidr", "fd00::/24", /IPv6/],
   ["cidr", "ten/24", /ten is not an IP address/],
   ["cidr", "10.0.2.0/24/1", /not ADDRESS\/PREFIX/],
+  ["cidr6", "fd00::", /not ADDRESS\/PREFIX/],
+  ["cidr6", "fd00::/63", /prefix is 63; expected .* prefix of 64/],
+  ["cidr6", "fd00::1/64", /first address, which is fd00::/],
+  ["cidr6", "10.0.2.0/64", /IPv4 subnet is chosen by --cidr/],
+  ["cidr6", "fe80::/64", /no host can have these addresses; choose one of fc00::\/7 or 2000::\/3/],
+  ["cidr6", "ff00::/64", /no host can have/],
+  ["cidr6", "::/64", /no host can have/],
+  ["cidr6", "64:ff9b::/64", /no host can have/],
+  ["cidr6", "six/64", /six is not an IP address/],
   ["mtu", "575", /576 to 65521/],
   ["mtu", "65522", /576 to 65521/],
   ["mtu", "1500.5", /576 to 65521/],
@@ -110,11 +138,15 @@ for (const [option, text, reason] of [
   ["allow-host-loopback", "0", /0 is not a port/],
   ["allow-host-loopback", "http", /http is not a port/],
   ["outbound-addr", "198.51.100.1", /does not have that address; expected one of 127.0.0.1/],
-  ["outbound-addr", "eth9", /neither an IP address nor an interface .*lo, eth0, wg0/],
+  ["outbound-addr", "eth9", /neither an IP address nor an interface .*lo, eth0, eth1, wg0/],
+  ["outbound-addr", "fe80::9", /link-local/],
+  ["outbound-addr6", "192.0.2.9", /not an IPv6 address/],
+  ["outbound-addr6", "eth1", /no interface of this host that has one/],
+  ["outbound-addr6", "2001:db8::8", /does not have that address/],
   ["congestion", "Cubic!", /name of a congestion control/],
 ] as const) {
   test(`--${option} "${text}" is refused in one line`, (t) => {
-    const error = t.throws(() => networkSettings(WISHES[option](text), INTERFACES), { instanceOf: NetnsError });
+    const error = t.throws(() => networkSettings(WISHES[option](text), HOST), { instanceOf: NetnsError });
     t.is(error.exitCode, 2);
     t.regex(error.message, reason);
     t.notRegex(error.message, /\n/);
@@ -130,13 +162,18 @@ test("a host port published twice is refused, the same number for tcp and udp is
   t.is(networkSettings({ publish: ["80:80", "80:80/udp", "127.0.0.1:80:80", "0:80", "0:80"] }).publish.length, 5);
 });
 
+function subnet(cidr: Cidr | null): string {
+  if (cidr === null) return "none";
+  const { network, prefix, gateway, dns, sandbox } = cidr;
+  return `${formatAddress(network)}/${prefix} ${[gateway, dns, sandbox].map((each) => formatAddress(each)).join(" ")}`;
+}
+
 test("without any wish: what slirp4netns has", (t) => {
-  const settings = networkSettings({});
-  t.is(formatAddress(settings.cidr.network), "10.0.2.0");
-  t.is(settings.cidr.prefix, 24);
-  t.is(formatAddress(settings.cidr.gateway), "10.0.2.2");
-  t.is(formatAddress(settings.cidr.dns), "10.0.2.3");
-  t.is(formatAddress(settings.cidr.sandbox), "10.0.2.100");
+  const settings = networkSettings({}, HOST);
+  t.is(subnet(settings.v4), "10.0.2.0/24 10.0.2.2 10.0.2.3 10.0.2.100");
+  t.is(subnet(settings.v6), "fd00::/64 fd00::2 fd00::3 fd00::100");
+  t.is(formatAddress(nameserver(settings)), "10.0.2.3");
+  t.deepEqual(settings.warnings, []);
   t.is(settings.mtu, 1500);
   t.is(settings.ifname, "tap0");
   t.is(settings.hostLoopback, "closed");
@@ -146,11 +183,30 @@ test("without any wish: what slirp4netns has", (t) => {
 });
 
 test("another subnet moves all addresses", (t) => {
-  const { cidr } = networkSettings({ cidr: "192.168.7.128/25" });
-  t.deepEqual(
-    [cidr.gateway, cidr.dns, cidr.sandbox].map((a) => formatAddress(a)),
-    ["192.168.7.130", "192.168.7.131", "192.168.7.228"],
-  );
+  const { v4, v6 } = networkSettings({ cidr: "192.168.7.128/25", cidr6: "2001:DB8:1:2::/64" }, HOST);
+  t.is(subnet(v4), "192.168.7.128/25 192.168.7.130 192.168.7.131 192.168.7.228");
+  t.is(subnet(v6), "2001:db8:1:2::/64 2001:db8:1:2::2 2001:db8:1:2::3 2001:db8:1:2::100");
+});
+
+test("the families: IPv6 where the host has it, one of them, or both whatever the host has", (t) => {
+  const families = (wishes: NetworkWishes, host: HostView) => {
+    const { v4, v6, warnings } = networkSettings(wishes, host);
+    return `${v4 === null ? "" : "4"}${v6 === null ? "" : "6"}${warnings.length > 0 ? " warned" : ""}`;
+  };
+  t.is(families({}, HOST), "46");
+  t.is(families({}, IPV4_HOST), "4");
+  t.is(families({ ipv4Only: true }, HOST), "4");
+  t.is(families({ ipv6Only: true }, HOST), "6");
+  t.is(families({ ipv6Only: true }, IPV4_HOST), "6 warned");
+  t.is(families({ ipv4Only: true, ipv6Only: true }, HOST), "46");
+  t.is(families({ ipv4Only: true, ipv6Only: true }, IPV4_HOST), "46");
+  t.is(formatAddress(nameserver(networkSettings({ ipv6Only: true }, HOST))), "fd00::3");
+});
+
+test("IPv6 needs an MTU of 1280", (t) => {
+  t.is(subnet(networkSettings({ mtu: 1279 }, HOST).v6), "none");
+  t.not(subnet(networkSettings({ mtu: 1280 }, HOST).v6), "none");
+  t.throws(() => networkSettings({ mtu: 1279, ipv6Only: true }, HOST), { message: /--mtu 1279: IPv6 needs 1280/ });
 });
 
 test("the host's loopback: all, some, none", (t) => {
@@ -174,15 +230,19 @@ test("resolvers, with and without a port", (t) => {
   t.false(networkSettings({ dns: false }).serveDns);
 });
 
-test("the outbound address: an address of the host, or an interface's, IPv4 first", (t) => {
-  const outbound = (outboundAddr: string) => {
-    const { outboundAddress } = networkSettings({ outboundAddr }, INTERFACES);
-    return outboundAddress === null ? null : formatAddress(outboundAddress);
+test("outbound addresses: one of the host's, or those of an interface, of each family the first", (t) => {
+  const outbound = (outboundAddr?: string, outboundAddr6?: string) => {
+    const { outboundAddress, outboundAddress6 } = networkSettings({ outboundAddr, outboundAddr6 }, HOST);
+    return [outboundAddress, outboundAddress6].map((each) => (each === null ? null : formatAddress(each)));
   };
-  t.is(outbound("192.0.2.9"), "192.0.2.9");
-  t.is(outbound("eth0"), "192.0.2.9");
-  t.is(outbound("wg0"), "2001:db8::a");
-  t.is(outbound("2001:0db8:0::9"), "2001:db8::9");
+  t.deepEqual(outbound(), [null, null]);
+  t.deepEqual(outbound("192.0.2.9"), ["192.0.2.9", null]);
+  t.deepEqual(outbound("eth0"), ["192.0.2.9", "2001:db8::9"], "not the link-local one");
+  t.deepEqual(outbound("eth1"), ["192.0.2.11", null]);
+  t.deepEqual(outbound("wg0"), [null, "2001:db8::a"]);
+  t.deepEqual(outbound("2001:0db8:0::9"), [null, "2001:db8::9"]);
+  t.deepEqual(outbound(undefined, "eth0"), [null, "2001:db8::9"]);
+  t.deepEqual(outbound("eth0", "2001:db8::a"), ["192.0.2.9", "2001:db8::a"]);
 });
 
 test("congestion control: ours, a named one, the host's", (t) => {
@@ -204,7 +264,7 @@ test("any text: an answer or a NetnsError, never anything else", (t) => {
   fc.assert(
     fc.property(fc.oneof(characters, fc.string()), fc.constantFrom(...Object.values(WISHES)), (text, wish) => {
       try {
-        networkSettings(wish(text), INTERFACES);
+        networkSettings(wish(text), HOST);
       } catch (error) {
         if (!(error instanceof NetnsError)) throw error;
       }

@@ -13,11 +13,22 @@ test("resolv.conf names the server, and search and options only when there are s
 });
 
 test("hosts has loopback, the sandbox's own name and the way to the host", (t) => {
-  t.is(
-    hosts({ hostname: "box", address: "10.0.2.100", gateway: "10.0.2.2" }),
-    "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.2.100 box\n10.0.2.2 host.internal\n",
-  );
-  t.false(hosts({ hostname: "localhost", address: "10.0.2.100", gateway: "10.0.2.2" }).includes("10.0.2.100"));
+  const v4 = { address: "10.0.2.100", gateway: "10.0.2.2" };
+  const v6 = { address: "fd00::100", gateway: "fd00::2" };
+  t.deepEqual(hosts({ hostname: "box", subnets: [v4, v6] }).split("\n"), [
+    "127.0.0.1 localhost",
+    "::1 localhost ip6-localhost ip6-loopback",
+    "ff02::1 ip6-allnodes",
+    "ff02::2 ip6-allrouters",
+    "10.0.2.100 box",
+    "fd00::100 box",
+    "10.0.2.2 host.internal",
+    "fd00::2 host.internal",
+    "",
+  ]);
+  t.false(hosts({ hostname: "localhost", subnets: [v4] }).includes("10.0.2.100"));
+  t.false(hosts({ hostname: "box", subnets: [v4] }).includes("fd00::"));
+  t.false(hosts({ hostname: "box", subnets: [v6] }).includes("10.0.2."));
 });
 
 test("the host's search domains are those of the last line, as in glibc", (t) => {

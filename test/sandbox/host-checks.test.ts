@@ -1,6 +1,12 @@
 import test from "ava";
 import { checkHost, explainFailure, type Finding } from "../../src/sandbox/host-checks.js";
 import type { HostFacts } from "../../src/sandbox/host-facts.js";
+import { hostHasIPv6 } from "../../src/sandbox/host-ipv6.js";
+
+/** As the kernel has it: a loopback, a global and a link-local address. */
+const LOOPBACK = "00000000000000000000000000000001 01 80 10 80       lo";
+const LINK_LOCAL = "fe8000000000000000fc00fffe000001 04 40 20 80     eth0";
+const IF_INET6 = `20010db8000000000000000000000009 04 40 00 80     eth0\n${LINK_LOCAL}\n${LOOPBACK}`;
 
 /** A host on which everything works, with some files changed (null: missing). */
 function host(changes: Record<string, string | null> = {}, tun: string | null = null): HostFacts {
@@ -8,6 +14,7 @@ function host(changes: Record<string, string | null> = {}, tun: string | null = 
     "/proc/sys/kernel/osrelease": "6.12.1-amd64",
     "/proc/self/uid_map": "0 0 4294967295",
     "/proc/sys/user/max_user_namespaces": "96365",
+    "/proc/net/if_inet6": IF_INET6,
     "/proc/sys/net/ipv4/ping_group_range": "0\t2147483647",
     "/proc/sys/net/ipv4/tcp_available_congestion_control": "reno cubic",
     "/proc/self/limits":
@@ -83,6 +90,7 @@ const lacking: [
     /ping/,
     /ping_group_range="0 2147483647"/,
   ],
+  ["no IPv6", host({ "/proc/net/if_inet6": `${LINK_LOCAL}\n${LOOPBACK}` }), works, "degraded", /IPv4 only/, /^$/],
   [
     "few files",
     host({ "/proc/self/limits": "Max open files            1024                 2048               files" }),
@@ -134,3 +142,18 @@ test("a user with too many processes hears so", (t) => {
   t.is(error.code, "HOST_LACKS");
   t.regex(error.message, /no more processes.*ulimit -u/);
 });
+
+for (const [name, addresses, has] of [
+  ["a global address", IF_INET6, true],
+  ["a unique local one", "fd000000000000000000000000000002 04 40 00 82     eth0", true],
+  ["a temporary, deprecated one", "20010db8000000000000000000000009 02 40 00 21     eth0", true],
+  ["one that somebody else has too", "20010db8000000000000000000000009 02 40 00 48     eth0", false],
+  ["loopback and link-local only", `${LINK_LOCAL}\n${LOOPBACK}`, false],
+  ["site-local only", "fec00000000000000000000000000009 02 40 40 80     eth0", false],
+  ["none", "", false],
+  ["a kernel without IPv6", null, false],
+] as const) {
+  test(`whether the host has IPv6: ${name}`, (t) => {
+    t.is(hostHasIPv6(host({ "/proc/net/if_inet6": addresses })), has);
+  });
+}

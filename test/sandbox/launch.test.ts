@@ -14,9 +14,8 @@ const network: InsideNetwork = {
   ifname: "tap0",
   mac: "52:55:0a:00:02:64",
   mtu: 1400,
-  address: "10.0.2.100",
-  prefix: 24,
-  gateway: "10.0.2.2",
+  v4: { address: "10.0.2.100", prefix: 24, gateway: "10.0.2.2" },
+  v6: { address: "fd00::100", prefix: 64, gateway: "fd00::2" },
   congestion: ["nosuch", "reno"],
   queues: 1,
 };
@@ -70,6 +69,29 @@ test("the network inside is up before the command starts, with our congestion co
   t.regex(out, /^default via 10\.0\.2\.2 dev tap0 .*congctl reno/m);
   t.regex(out, /^10\.0\.2\.0\/24 dev tap0 .*congctl reno/m);
   t.regex(out, /^0$/m);
+});
+
+test("so is its IPv6: an address that is no longer tentative, routes with our congestion control, nothing from advertisements", async (t) => {
+  const { out } = await run("sh", "-c", "ip -6 -o addr show; ip -6 route; cat /proc/sys/net/ipv6/conf/tap0/accept_ra");
+  t.regex(out, /lo +inet6 ::1\/128/);
+  t.regex(out, /tap0 +inet6 fd00::100\/64 scope global/);
+  t.notRegex(out, /tentative/);
+  t.regex(out, /^fd00::\/64 dev tap0 .*congctl reno/m);
+  t.regex(out, /^default via fd00::2 dev tap0 .*congctl reno/m);
+  t.regex(out, /^0$/m);
+});
+
+test("a sandbox of one family has nothing of the other on its interface, only on its loopback", async (t) => {
+  const show = "ip -o addr show; ip route; ip -6 route; ping -c1 127.0.0.1 && ping -c1 ::1";
+  for (const [option, present, absent] of [
+    ["--ipv4-only", /10\.0\.2\.2 dev tap0/, /fe80::|fd00::/],
+    ["--ipv6-only", /fd00::2 dev tap0/, /10\.0\.2/],
+  ] as const) {
+    const { out } = await run(option, "sh", "-c", show);
+    t.regex(out, present);
+    t.notRegex(out, absent);
+    t.regex(out, /1 received.*1 received/s);
+  }
 });
 
 test("no descriptor of ours reaches the command, and signals have their defaults", async (t) => {

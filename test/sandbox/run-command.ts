@@ -1,19 +1,19 @@
 /**
  * A small host program for the tests: runs its arguments in a sandbox without a network stack, passes signals on as the
- * command line program does, and ends with the command's status. `--root` in front maps the user to root.
+ * command line program does, and ends with the command's status. In front, `--root` maps the user to root, and `--ipv4-only` or `--ipv6-only`
+ * leaves one family out.
  */
 import { launch } from "../../src/sandbox/sandbox.js";
 
 const given = process.argv.slice(2);
-const root = given[0] === "--root";
-const command = root ? given.slice(1) : given;
+const [option = ""] = given;
+const command = option.startsWith("--") ? given.slice(1) : given;
 const network = {
   ifname: "tap0",
   mac: null,
   mtu: 1500,
-  address: "10.0.2.100",
-  prefix: 24,
-  gateway: "10.0.2.2",
+  v4: option === "--ipv6-only" ? null : { address: "10.0.2.100", prefix: 24, gateway: "10.0.2.2" },
+  v6: option === "--ipv4-only" ? null : { address: "fd00::100", prefix: 64, gateway: "fd00::2" },
   congestion: ["reno"],
   queues: 1,
 };
@@ -22,7 +22,7 @@ const sandbox = await launch({
   network,
   command,
   env: process.env,
-  root,
+  root: option === "--root",
   hostname: null,
   resolvConf: "nameserver 10.0.2.3\n",
   hosts: "127.0.0.1 localhost\n10.0.2.2 host.internal\n",
