@@ -16,6 +16,7 @@ export enum Protocol {
   Icmp = 1,
   Tcp = 6,
   Udp = 17,
+  Icmpv6 = 58,
 }
 
 /** Bits of the word at 6. */
