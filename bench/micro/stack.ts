@@ -66,7 +66,7 @@ export class BenchStack {
       outboundAddress6: null,
       resolver: () => null,
     });
-    const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, mac: OUR_MAC });
+    const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, v6: null, mac: OUR_MAC });
     const sockets = new HostSockets(engine, {
       frame: (link, offset, length) => ingress.frame(link, offset, length),
       linkDown: () => {},
@@ -94,7 +94,8 @@ export class BenchStack {
       network,
       prefix: 24,
       own: [gateway],
-      protocols: { tcp, udp: new Udp({ ...parts, dns: null, dhcp }), icmp: new Icmp(parts) },
+      v6: null,
+      protocols: { tcp, udp: new Udp({ ...parts, dns: null, dhcp, dhcpv6: null }), icmp: new Icmp(parts) },
     });
     egress.addLink(LINK, true);
     neighbours.seed(LINK, sandbox, SANDBOX_MAC);

@@ -1,8 +1,8 @@
 /**
- * ICMP: echo, and what the sandbox reports.
+ * ICMP of both families: echo, and what the sandbox reports.
  *
  * Theory of operation. An echo request to one of our own addresses is answered at once. One to elsewhere goes out through a
- * ping socket of the host (SOCK_DGRAM, IPPROTO_ICMP: no privilege, where net.ipv4.ping_group_range allows it), one socket
+ * ping socket of the host (SOCK_DGRAM, IPPROTO_ICMP or IPPROTO_ICMPV6: no privilege, where net.ipv4.ping_group_range allows it), one socket
  * per inside address, id and destination. The host's kernel writes an id of its own into each request and picks the replies by it;
  * the sandbox's id is put back here, the sequence number is never touched. Replies from anybody but the destination are dropped. An
  * error of the host (or EACCES for want of the sysctl) goes back as an ICMP error about the request.
@@ -10,17 +10,17 @@
  * Everything else that the sandbox sends (errors about what we sent, timestamps, redirects) is counted and dropped.
  *
  * Bounds: LIMIT sockets; the longest idle goes first, each after IDLE milliseconds without a message.
- * Not here: ICMPv6, TTL of requests (the host's own is used).
+ * Not here: neighbour discovery (stack/ingress-v6), TTL of requests (the host's own is used).
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { FlowTable } from "../flow/table.js";
 import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
-import { rejectReason } from "../host/failure.js";
+import { rejectReason, reporter } from "../host/failure.js";
 import type { DatagramHandler, Datagrams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { Policy, Verdict } from "../policy/policy.js";
-import { type Address, type Endpoint, endpointAddress, endpointFamily, equalAddress, isIPv4 } from "../wire/address.js";
+import { type Address, type Endpoint, endpointFamily, equalAddress, type Family, familyOf } from "../wire/address.js";
 import {
   ICMP_HEADER,
   IcmpType,
@@ -31,16 +31,19 @@ import {
   isIcmpError,
   setIcmpChecksum,
 } from "../wire/icmp.js";
-import { IPV4_HEADER, ipv4Word, Protocol, writeIPv4 } from "../wire/ipv4.js";
+import { Icmpv6Type, icmpv6Valid, isIcmpv6Error, setIcmpv6Checksum } from "../wire/icmpv6.js";
+import { ipHeader, writeIp } from "../wire/ip.js";
+import { Protocol } from "../wire/ipv4.js";
 import type { Packet } from "../wire/packet.js";
-import { Reject } from "../wire/reject.js";
+import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 
 export const PING_LIMIT = 256;
 /** Milliseconds. */
 export const PING_IDLE = 30_000;
-/** Bytes of an original that an ICMP error may quote. */
-const QUOTE = 548;
 const TTL = 64;
+const PROTOCOL = { 4: Protocol.Icmp, 6: Protocol.Icmpv6 };
+const ECHO = { 4: IcmpType.Echo, 6: Icmpv6Type.Echo };
+const ECHO_REPLY = { 4: IcmpType.EchoReply, 6: Icmpv6Type.EchoReply };
 const EPERM = 1;
 const EACCES = 13;
 
@@ -79,16 +82,18 @@ export class Icmp {
       counters.add("icmp.malformed");
       return;
     }
-    if (!icmpValid(view, at, end)) {
+    const { link, family, source, destination } = packet;
+    const valid = family === 4 ? icmpValid(view, at, end) : icmpv6Valid(view, at, end, source, destination);
+    if (!valid) {
       counters.add("icmp.checksum");
       return;
     }
     const type = icmpType(view, at);
-    if (type !== IcmpType.Echo || icmpCode(view, at) !== 0) {
-      counters.add(isIcmpError(type) ? "icmp.error_ignored" : "icmp.unknown_type");
+    if (type !== ECHO[family] || icmpCode(view, at) !== 0) {
+      const isError = family === 4 ? isIcmpError(type) : isIcmpv6Error(type);
+      counters.add(isError ? "icmp.error_ignored" : "icmp.unknown_type");
       return;
     }
-    const { link, family, source, destination } = packet;
     const id = flows.find(Protocol.Icmp, link, family, source, icmpId(view, at), destination, 0);
     const ping = id < 0 ? undefined : this.#pings.get(id);
     if (ping !== undefined) this.#request(packet, ping);
@@ -136,9 +141,8 @@ export class Icmp {
       return;
     }
     output.bytes.set(packet.bytes.subarray(packet.transport, packet.end), at);
-    output.view.setUint8(at, IcmpType.EchoReply);
-    setIcmpChecksum(output.view, at, at + length);
-    output.send(packet.link, Protocol.Icmp, packet.destination, packet.source, at, length, ICMP_HEADER, 0);
+    output.view.setUint8(at, ECHO_REPLY[packet.family]);
+    sendChecked(output, packet.link, packet.destination, packet.source, at, length);
   }
 
   #dial(packet: Packet, verdict: Extract<Verdict, { kind: "dial" }>): void {
@@ -151,13 +155,20 @@ export class Icmp {
       counters.add("icmp.no_socket");
       return;
     }
+    // Our own gateway may stand for an address of the other family, which has no echo of this one.
+    if (endpointFamily(verdict.remote) !== family) {
+      flows.remove(id);
+      counters.add("icmp.mixed_families");
+      this.#reject(packet, Reject.NoRoute);
+      return;
+    }
     const ping = new Ping(this, this.#options, id, link, source.slice(), icmp, destination.slice(), verdict.remote);
-    const socket = datagrams.openPing(endpointFamily(verdict.remote) === 6 ? 6 : 4, verdict.local, ping);
+    const socket = datagrams.openPing(family, verdict.local, ping);
     if (socket < 0) {
       flows.remove(id);
       const refused = socket === -EACCES || socket === -EPERM;
       counters.add(refused ? "icmp.ping_socket_refused" : "icmp.no_socket");
-      this.#reject(packet, rejectReason(-socket, -1, 0));
+      this.#reject(packet, rejectReason(-socket, family, -1, 0));
       return;
     }
     ping.socket = socket;
@@ -181,7 +192,7 @@ export class Icmp {
 
   #reject(packet: Packet, reason: Reject): void {
     const { bytes, network, end, link } = packet;
-    this.#options.output.reject(link, bytes.subarray(network, Math.min(end, network + QUOTE)), reason, null, 0);
+    this.#options.output.reject(link, bytes.subarray(network, Math.min(end, network + LONGEST_QUOTE)), reason, null, 0);
   }
 }
 
@@ -191,6 +202,7 @@ class Ping implements DatagramHandler, TimerOwner {
   readonly #options: IcmpOptions;
   readonly id: number;
   readonly link: number;
+  readonly family: Family;
   readonly inside: Address;
   readonly icmpId: number;
   /** The destination as the sandbox sees it, and as the host does. */
@@ -214,6 +226,7 @@ class Ping implements DatagramHandler, TimerOwner {
     this.#options = options;
     this.id = id;
     this.link = link;
+    this.family = familyOf(inside);
     this.inside = inside;
     this.icmpId = icmpId;
     this.seen = seen;
@@ -233,15 +246,14 @@ class Ping implements DatagramHandler, TimerOwner {
 
   datagram(_socket: number, offset: number, length: number, _segment: number, addresses: Uint8Array, at: number): void {
     const { output, counters } = this.#options;
-    const isReply = length >= ICMP_HEADER && icmpType(output.view, offset) === IcmpType.EchoReply;
+    const isReply = length >= ICMP_HEADER && icmpType(output.view, offset) === ECHO_REPLY[this.family];
     if (!isReply || !equalAddress(addresses, this.remote, at + 8, 8)) {
       counters.add("icmp.unexpected_reply");
       return;
     }
     this.used();
     output.view.setUint16(offset + 4, this.icmpId);
-    setIcmpChecksum(output.view, offset, offset + length);
-    output.send(this.link, Protocol.Icmp, this.seen, this.inside, offset, length, ICMP_HEADER, 0);
+    sendChecked(output, this.link, this.seen, this.inside, offset, length);
   }
 
   datagramFailed(
@@ -256,28 +268,45 @@ class Ping implements DatagramHandler, TimerOwner {
     at: number,
   ): void {
     const { output, counters } = this.#options;
-    const reason = rejectReason(errno, type, code);
-    if (!isIPv4(this.inside) || length < ICMP_HEADER || (reason === Reject.TooBig && info <= 0)) {
+    const reason = rejectReason(errno, this.family, type, code);
+    if (length < ICMP_HEADER || (reason === Reject.TooBig && info <= 0)) {
       counters.add("icmp.stray_error");
       return;
     }
     counters.add("icmp.failed");
-    const reporter = at + 24;
-    const known = endpointFamily(addresses, reporter) === 4 && addresses[reporter + 20] !== 127;
-    const from = known ? endpointAddress(addresses, reporter) : null;
+    const from = reporter(this.family, addresses, at);
     output.reject(this.link, this.#original(offset, length), reason, from, info);
   }
 
   /** The beginning of the request as the sandbox sent it. */
   #original(offset: number, length: number): Uint8Array {
-    const quoted = Math.min(length, QUOTE - IPV4_HEADER);
-    const original = new Uint8Array(IPV4_HEADER + quoted);
+    const header = ipHeader(this.inside);
+    const quoted = Math.min(length, LONGEST_QUOTE - header);
+    const original = new Uint8Array(header + quoted);
     const view = new DataView(original.buffer);
-    writeIPv4(view, 0, original.length, 0, 0, TTL, Protocol.Icmp, ipv4Word(this.inside), ipv4Word(this.seen));
-    original.set(this.#options.output.bytes.subarray(offset, offset + quoted), IPV4_HEADER);
-    view.setUint8(IPV4_HEADER, IcmpType.Echo);
-    view.setUint16(IPV4_HEADER + 4, this.icmpId);
-    setIcmpChecksum(view, IPV4_HEADER, original.length);
+    writeIp(view, 0, quoted, PROTOCOL[this.family], TTL, this.inside, this.seen);
+    original.set(this.#options.output.bytes.subarray(offset, offset + quoted), header);
+    view.setUint8(header, ECHO[this.family]);
+    view.setUint16(header + 4, this.icmpId);
+    setChecksum(view, header, original.length, this.inside, this.seen);
     return original;
   }
+}
+
+function setChecksum(view: DataView, at: number, end: number, source: Address, destination: Address): void {
+  if (familyOf(destination) === 4) setIcmpChecksum(view, at, end);
+  else setIcmpv6Checksum(view, at, end, source, destination);
+}
+
+/** Sends a message into the sandbox, its checksum computed. */
+function sendChecked(
+  output: Output,
+  link: number,
+  source: Address,
+  destination: Address,
+  at: number,
+  length: number,
+): void {
+  setChecksum(output.view, at, at + length, source, destination);
+  output.send(link, PROTOCOL[familyOf(destination)], source, destination, at, length, ICMP_HEADER, 0);
 }

@@ -29,9 +29,11 @@ import type { OpenPort } from "../publish/listeners.js";
 import { Publisher } from "../publish/publisher.js";
 import type { Sandbox } from "../sandbox/sandbox.js";
 import { DhcpServer } from "../services/dhcp.js";
+import { Dhcpv6Server } from "../services/dhcpv6.js";
 import { DnsForwarder } from "../services/dns.js";
 import { OwnNames } from "../services/own-names.js";
 import { Resolvers } from "../services/resolvers.js";
+import { Router } from "../services/router-advertisement.js";
 import { Egress } from "../stack/egress.js";
 import { Reassembly } from "../stack/fragments.js";
 import { Ingress } from "../stack/ingress.js";
@@ -39,6 +41,7 @@ import { Neighbours } from "../stack/neighbours.js";
 import { Tcp } from "../tcp/tcp.js";
 import { Udp } from "../udp/udp.js";
 import { type Address, type Endpoint, isIPv4 } from "../wire/address.js";
+import { linkLocalAddress } from "../wire/ipv6.js";
 
 /** The IPv6 side of a sandbox's network: what cidr, gateway, dns and sandbox are for IPv4. */
 export interface NetworkConfigV6 {
@@ -147,11 +150,12 @@ export class Network {
     this.#flows = flows;
     const { gateway, dns, sandbox, serveDns, outboundAddress, outboundAddress6, hostLoopback, mtu } = config;
     const { network, prefix } = config.cidr;
+    const v6 = config.v6 === null ? null : { ...config.v6, mac: GATEWAY_MAC, linkLocal: linkLocalAddress(GATEWAY_MAC) };
 
     const resolvers = new Resolvers({ upstreams: config.upstreams, clock });
     const rules = new NatPolicy({
       v4: config.ipv4 ? { network, prefix, gateway, dns } : null,
-      v6: config.v6,
+      v6,
       serveDns,
       hostLoopback,
       outboundAddress,
@@ -160,7 +164,7 @@ export class Network {
     });
     const policy = new LoggedPolicy(rules, config.log, clock);
     const reassembly = new Reassembly({ clock, counters });
-    const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, mac: GATEWAY_MAC });
+    const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, v6, mac: GATEWAY_MAC });
     this.#egress = egress;
     const sockets = new HostSockets(engine, {
       frame: (link, offset, length) => ingress.frame(link, offset, length),
@@ -208,8 +212,18 @@ export class Network {
         counters,
         respond: (...answer) => this.#udp.respond(...answer),
       }),
+      dhcpv6:
+        v6 &&
+        new Dhcpv6Server({
+          ...v6,
+          address: v6.sandbox,
+          dns: serveDns ? [v6.dns] : [],
+          counters,
+          respond: (...answer) => this.#udp.respond(...answer),
+        }),
     });
     this.#icmp = new Icmp(parts);
+    const router = v6 && new Router({ ...parts, ...v6, mtu, dns: serveDns ? [v6.dns] : [] });
     const ingress = new Ingress({
       slab: memory.slab,
       egress,
@@ -220,6 +234,8 @@ export class Network {
       network,
       prefix,
       own: serveDns ? [gateway, dns] : [gateway],
+      v6: v6 &&
+        router && { ...v6, own: serveDns ? [v6.gateway, v6.dns, v6.linkLocal] : [v6.gateway, v6.linkLocal], router },
       protocols: { tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp },
     });
     this.#ingress = ingress;
@@ -248,10 +264,11 @@ export class Network {
 
   /** Takes a sandbox's TAP as a link, and leads the published ports there. */
   join(sandbox: Sandbox): void {
-    const { sandbox: address, gateway, cidr } = this.#config;
+    const { sandbox: address, gateway, cidr, v6 } = this.#config;
     const link = this.#engine.addLink(sandbox.taps[0]);
     this.#egress.addLink(link, sandbox.offloads.uso);
     this.#neighbours.seed(link, address, sandbox.mac);
+    if (v6 !== null) this.#neighbours.seed(link, v6.sandbox, sandbox.mac);
     this.#member = { link, sandbox };
     const bits = (isIPv4(cidr.network) ? 96 : 0) + cidr.prefix;
     this.#publisher.join({

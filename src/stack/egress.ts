@@ -6,8 +6,8 @@
  * byte of payload is touched. Checksums of TCP and UDP are left to the receiving kernel (NEEDS_CSUM with the sum of the
  * pseudo header), and what is longer than a segment goes as one super-frame (GSO).
  *
- *     place:   | vnet 12 | Ethernet 14 | IPv4 20 | transport header and payload ...
- *              └ 46 bytes (LOWER) ───────────────┘
+ *     place:   | vnet 12 | Ethernet 14 | IPv4 20, or IPv6 40 and fragment 8 | transport header and payload ...
+ *              └ at most 74 bytes (LOWER) ──────────────────────────────────┘
  *
  * Three things cost a copy into the control area: fragments of what is longer than the MTU and no super-frame (their
  * checksum is computed in full first), and UDP super-frames that the kernel would not take whole, since the frames go
@@ -15,7 +15,6 @@
  *
  * Bounds: the control area (COPY_SHARE of it for such copies, so that acknowledgements always have room), the spare slots
  * of a turn, and the command records; what does not fit is dropped and counted, as a full device queue would.
- * Not here: IPv6 (counted and dropped for now).
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
@@ -30,19 +29,40 @@ import {
   SLOT_SIZE,
   VNET_HEADER,
 } from "../native/engine.js";
-import { type Address, isIPv4 } from "../wire/address.js";
+import { type Address, isIPv4, parseAddress } from "../wire/address.js";
 import { ARP_LENGTH, ArpOperation, writeArp } from "../wire/arp.js";
-import { addWords, checksum, fold, pseudoHeaderIPv4 } from "../wire/checksum.js";
+import { addWords, checksum, fold, pseudoHeader, pseudoHeaderIPv4 } from "../wire/checksum.js";
 import { ETHERNET_HEADER, EtherType, type Mac, macHigh, macLow, writeEthernet } from "../wire/ethernet.js";
+import { ICMP_HEADER, icmpType } from "../wire/icmp.js";
+import { isDiscovery, setIcmpv6Checksum } from "../wire/icmpv6.js";
 import { DONT_FRAGMENT, IPV4_HEADER, IPV4_MAX, ipv4Word, MORE_FRAGMENTS, Protocol, writeIPv4 } from "../wire/ipv4.js";
+import {
+  FRAGMENT_HEADER,
+  FRAGMENT_MORE,
+  IPV6_HEADER,
+  IPV6_MAX_PAYLOAD,
+  IPV6_SOURCE,
+  isMulticast,
+  NextHeader,
+  solicitedNode,
+  writeFragmentHeader,
+  writeIPv6,
+} from "../wire/ipv6.js";
+import {
+  NDP_HOP_LIMIT,
+  NEIGHBOUR_MESSAGE,
+  writeNeighbourAdvertisement,
+  writeNeighbourSolicitation,
+} from "../wire/ndp.js";
 import type { Reject } from "../wire/reject.js";
 import { UDP_CHECKSUM, UDP_HEADER, udpDestinationPort, udpSourcePort, writeUdp } from "../wire/udp.js";
 import { Gso, MAX_UDP_SEGMENTS, writeChecksumVnet, writePlainVnet } from "../wire/vnet.js";
 import { IcmpErrors } from "./errors.js";
 import type { Neighbours } from "./neighbours.js";
 
-/** Bytes of the lower headers before an IPv4 transport header. */
-const LOWER = VNET_HEADER + ETHERNET_HEADER + IPV4_HEADER;
+const LINK_HEADERS = VNET_HEADER + ETHERNET_HEADER;
+/** The most bytes of lower headers before a transport header. */
+const LOWER = LINK_HEADERS + IPV6_HEADER + FRAGMENT_HEADER;
 const TTL = 64;
 const TCP_CHECKSUM = 16;
 /** Part of the control area that copies may fill. */
@@ -53,6 +73,7 @@ const LONGEST_SMALL = 128;
 /** Places begin on cache lines. */
 const ALIGNMENT = 64;
 const BROADCAST = -1;
+const ALL_NODES = parseAddress("ff02::1");
 const MAX_LINKS = 256;
 
 export interface EgressOptions {
@@ -64,6 +85,8 @@ export interface EgressOptions {
   readonly mtu: number;
   /** Who speaks where nobody else does: asks for neighbours and reports errors. */
   readonly gateway: Address;
+  /** The same for IPv6, and our address on every link; null: the sandbox has no IPv6. */
+  readonly v6: { readonly gateway: Address; readonly linkLocal: Address } | null;
   /** Our MAC address on every link. */
   readonly mac: Mac;
 }
@@ -81,6 +104,7 @@ export class Egress implements Output {
   readonly #counters: Counters;
   readonly #errors: IcmpErrors;
   readonly #gateway: number;
+  readonly #linkLocal: Address | null;
   readonly #macHigh: number;
   readonly #macLow: number;
   /** 1: link is up and takes whole frames only; 2: it takes UDP super-frames as well. */
@@ -104,6 +128,7 @@ export class Egress implements Output {
     this.#clock = options.clock;
     this.#counters = options.counters;
     this.#gateway = ipv4Word(options.gateway);
+    this.#linkLocal = options.v6?.linkLocal ?? null;
     const macView = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
     this.#macHigh = macHigh(macView, 0);
     this.#macLow = macLow(macView, 0);
@@ -116,6 +141,7 @@ export class Egress implements Output {
       clock: options.clock,
       counters: options.counters,
       gateway: options.gateway,
+      v6: options.v6,
     });
   }
 
@@ -163,21 +189,16 @@ export class Egress implements Output {
     header: number,
     segment: number,
   ): void {
-    if (!isIPv4(destination)) {
-      this.#counters.add("stack.no_ipv6");
-      return;
-    }
-    const from = ipv4Word(source);
-    const to = ipv4Word(destination);
-    if (!this.#resolve(link, destination, to)) return;
-    if (length + IPV4_HEADER <= this.mtu && segment === 0) {
-      this.#packet(link, protocol, from, to, offset, length, header, 0);
+    const ip = isIPv4(destination) ? IPV4_HEADER : IPV6_HEADER;
+    if (!this.#resolve(link, destination, ip)) return;
+    if (length + ip <= this.mtu && segment === 0) {
+      this.#packet(link, ip, protocol, source, destination, offset, length, header, 0);
     } else if (protocol === Protocol.Tcp) {
-      this.#packet(link, protocol, from, to, offset, length, header, segment || this.mtu - IPV4_HEADER - header);
+      this.#packet(link, ip, protocol, source, destination, offset, length, header, segment || this.mtu - ip - header);
     } else if (protocol === Protocol.Udp && segment > 0) {
-      this.#datagrams(link, from, to, offset, length, segment);
+      this.#datagrams(link, ip, source, destination, offset, length, segment);
     } else {
-      this.#fragments(link, protocol, from, to, offset, length);
+      this.#fragments(link, ip, protocol, source, destination, offset, length);
     }
   }
 
@@ -217,21 +238,59 @@ export class Egress implements Output {
     this.#write(link, ethernet - VNET_HEADER, VNET_HEADER + ETHERNET_HEADER + ARP_LENGTH);
   }
 
-  /** True where the link is up and the neighbour's MAC address is in #neighbours.high and .low. */
-  #resolve(link: number, destination: Address, word: number): boolean {
+  /**
+   * Sends a neighbour advertisement for an address of ours.
+   * @param to who asked; null: all nodes
+   * @param flags of AdvertisementFlag
+   */
+  advertise(link: number, target: Address, to: Address | null, flags: number): void {
+    const at = this.place(NEIGHBOUR_MESSAGE);
+    if (at < 0) {
+      this.#counters.add("stack.no_room");
+      return;
+    }
+    writeNeighbourAdvertisement(this.view, at, flags, target, this.#macHigh, this.#macLow);
+    this.#discover(link, target, to ?? ALL_NODES, at);
+  }
+
+  #solicit(link: number, target: Address): void {
+    const at = this.#linkLocal === null ? -1 : this.place(NEIGHBOUR_MESSAGE);
+    if (this.#linkLocal === null || at < 0) {
+      this.#counters.add("stack.no_room");
+      return;
+    }
+    writeNeighbourSolicitation(this.view, at, target, this.#macHigh, this.#macLow);
+    this.#discover(link, this.#linkLocal, solicitedNode(target), at);
+  }
+
+  #discover(link: number, source: Address, destination: Address, at: number): void {
+    setIcmpv6Checksum(this.view, at, at + NEIGHBOUR_MESSAGE, source, destination);
+    this.send(link, Protocol.Icmpv6, source, destination, at, NEIGHBOUR_MESSAGE, ICMP_HEADER, 0);
+  }
+
+  /** True where the link is up and the neighbour's MAC address is in #neighbours.high and .low. `ip`: bytes of the IP header. */
+  #resolve(link: number, destination: Address, ip: number): boolean {
+    const neighbours = this.#neighbours;
     if (this.#links[link] === 0) {
       this.#counters.add("stack.link_gone");
       return false;
     }
-    if (word === BROADCAST) {
-      this.#neighbours.high = -1;
-      this.#neighbours.low = 0xffff;
+    if (neighbours.find(link, destination)) return true;
+    if (ip === IPV4_HEADER && ipv4Word(destination) === BROADCAST) {
+      neighbours.high = -1;
+      neighbours.low = 0xffff;
       return true;
     }
-    if (this.#neighbours.find(link, destination)) return true;
+    if (ip === IPV6_HEADER && isMulticast(destination)) {
+      // RFC 2464, 7.
+      neighbours.high = 0x33330000 | (destination[12] << 8) | destination[13];
+      neighbours.low = (destination[14] << 8) | destination[15];
+      return true;
+    }
     this.#counters.add("stack.neighbour_unknown");
-    if (this.#neighbours.mayAsk(link, this.#clock.now())) {
-      this.arp(link, ArpOperation.Request, this.#gateway, -1, 0xffff, word);
+    if (neighbours.mayAsk(link, this.#clock.now())) {
+      if (ip === IPV4_HEADER) this.arp(link, ArpOperation.Request, this.#gateway, -1, 0xffff, ipv4Word(destination));
+      else this.#solicit(link, destination);
     }
     return false;
   }
@@ -239,42 +298,63 @@ export class Egress implements Output {
   /** One packet or super-frame (segment > 0). */
   #packet(
     link: number,
+    ip: number,
     protocol: number,
-    from: number,
-    to: number,
+    source: Address,
+    destination: Address,
     offset: number,
     length: number,
     header: number,
     segment: number,
   ): void {
-    if (length + IPV4_HEADER > IPV4_MAX) {
+    if (length > longestPayload(ip)) {
       this.#counters.add("stack.too_long");
       return;
     }
     const view = this.view;
-    const network = offset - IPV4_HEADER;
+    const network = offset - ip;
     const ethernet = network - ETHERNET_HEADER;
     const vnet = ethernet - VNET_HEADER;
-    const fragment = protocol === Protocol.Tcp ? DONT_FRAGMENT : 0;
-    writeIPv4(view, network, length + IPV4_HEADER, this.#nextId(), fragment, TTL, protocol, from, to);
-    this.#writeEthernet(ethernet);
+    let pseudo = 0;
+    if (ip === IPV4_HEADER) {
+      const from = ipv4Word(source);
+      const to = ipv4Word(destination);
+      const fragment = protocol === Protocol.Tcp ? DONT_FRAGMENT : 0;
+      writeIPv4(view, network, length + IPV4_HEADER, this.#nextId(), fragment, TTL, protocol, from, to);
+      this.#writeEthernet(ethernet, EtherType.IPv4);
+      pseudo = pseudoHeaderIPv4(from, to, protocol, length);
+    } else {
+      const hops = protocol === Protocol.Icmpv6 && isDiscovery(icmpType(view, offset)) ? NDP_HOP_LIMIT : TTL;
+      writeIPv6(view, network, length, protocol, hops, source, destination);
+      this.#writeEthernet(ethernet, EtherType.IPv6);
+      pseudo = addWords(view, network + IPV6_SOURCE, offset, protocol + length);
+    }
     if (protocol === Protocol.Tcp || protocol === Protocol.Udp) {
-      const field = protocol === Protocol.Tcp ? TCP_CHECKSUM : UDP_CHECKSUM;
-      view.setUint16(offset + field, fold(pseudoHeaderIPv4(from, to, protocol, length)));
+      const isTcp = protocol === Protocol.Tcp;
+      const field = isTcp ? TCP_CHECKSUM : UDP_CHECKSUM;
+      view.setUint16(offset + field, fold(pseudo));
       const superFrame = segment > 0 && length - header > segment;
-      const gso = superFrame ? (protocol === Protocol.Tcp ? Gso.TcpV4 : Gso.UdpL4) : Gso.None;
-      const headers = superFrame ? ETHERNET_HEADER + IPV4_HEADER + header : 0;
-      writeChecksumVnet(view, vnet, ETHERNET_HEADER + IPV4_HEADER, field, gso, superFrame ? segment : 0, headers);
+      const gso = superFrame ? superFrameType(isTcp, ip) : Gso.None;
+      const headers = superFrame ? ETHERNET_HEADER + ip + header : 0;
+      writeChecksumVnet(view, vnet, ETHERNET_HEADER + ip, field, gso, superFrame ? segment : 0, headers);
     } else writePlainVnet(view, vnet);
-    this.#write(link, vnet, LOWER + length);
+    this.#write(link, vnet, LINK_HEADERS + ip + length);
   }
 
   /**
    * Several datagrams of `segment` bytes behind one UDP header: as few super-frames as the kernel takes. The first goes
    * from where it is, the others are copied.
    */
-  #datagrams(link: number, from: number, to: number, offset: number, length: number, segment: number): void {
-    const whole = this.#links[link] === 2 && segment + UDP_HEADER + IPV4_HEADER <= this.mtu;
+  #datagrams(
+    link: number,
+    ip: number,
+    source: Address,
+    destination: Address,
+    offset: number,
+    length: number,
+    segment: number,
+  ): void {
+    const whole = this.#links[link] === 2 && segment + UDP_HEADER + ip <= this.mtu;
     const chunk = whole ? segment * MAX_UDP_SEGMENTS : segment;
     const end = offset + length;
     const first = offset + UDP_HEADER;
@@ -292,17 +372,26 @@ export class Egress implements Output {
         this.bytes.copyWithin(at + UDP_HEADER, payload, payload + size);
       }
       writeUdp(this.view, at, sourcePort, destinationPort, UDP_HEADER + size);
-      if (whole || UDP_HEADER + size + IPV4_HEADER <= this.mtu) {
-        this.#packet(link, Protocol.Udp, from, to, at, UDP_HEADER + size, UDP_HEADER, segment);
-      } else this.#fragments(link, Protocol.Udp, from, to, at, UDP_HEADER + size);
+      if (whole || UDP_HEADER + size + ip <= this.mtu) {
+        this.#packet(link, ip, Protocol.Udp, source, destination, at, UDP_HEADER + size, UDP_HEADER, segment);
+      } else this.#fragments(link, ip, Protocol.Udp, source, destination, at, UDP_HEADER + size);
     }
   }
 
   /** One packet that is longer than the MTU. */
-  #fragments(link: number, protocol: number, from: number, to: number, offset: number, length: number): void {
-    const largest = (this.mtu - IPV4_HEADER) & ~7;
+  #fragments(
+    link: number,
+    ip: number,
+    protocol: number,
+    source: Address,
+    destination: Address,
+    offset: number,
+    length: number,
+  ): void {
+    const headers = ip === IPV4_HEADER ? IPV4_HEADER : IPV6_HEADER + FRAGMENT_HEADER;
+    const largest = (this.mtu - headers) & ~7;
     const pieces = Math.ceil(length / largest);
-    if (length + IPV4_HEADER > IPV4_MAX) {
+    if (length > longestPayload(ip)) {
       this.#counters.add("stack.too_long");
       return;
     }
@@ -313,26 +402,36 @@ export class Egress implements Output {
     const view = this.view;
     if (protocol === Protocol.Udp) {
       view.setUint16(offset + UDP_CHECKSUM, 0);
-      const sum = checksum(addWords(view, offset, offset + length, pseudoHeaderIPv4(from, to, protocol, length)));
+      const pseudo = pseudoHeader(source, destination, protocol, length);
+      const sum = checksum(addWords(view, offset, offset + length, pseudo));
       view.setUint16(offset + UDP_CHECKSUM, sum === 0 ? 0xffff : sum);
     }
     const id = this.#nextId();
     for (let done = 0; done < length; done += largest) {
       const size = Math.min(largest, length - done);
       const at = this.place(size);
-      const ethernet = at - IPV4_HEADER - ETHERNET_HEADER;
+      const ethernet = at - headers - ETHERNET_HEADER;
+      const network = at - headers;
+      const more = done + size < length;
       this.bytes.copyWithin(at, offset + done, offset + done + size);
-      const fragment = (done >> 3) | (done + size < length ? MORE_FRAGMENTS : 0);
-      writeIPv4(view, at - IPV4_HEADER, size + IPV4_HEADER, id, fragment, TTL, protocol, from, to);
-      this.#writeEthernet(ethernet);
+      if (ip === IPV4_HEADER) {
+        const fragment = (done >> 3) | (more ? MORE_FRAGMENTS : 0);
+        const from = ipv4Word(source);
+        writeIPv4(view, network, size + IPV4_HEADER, id, fragment, TTL, protocol, from, ipv4Word(destination));
+        this.#writeEthernet(ethernet, EtherType.IPv4);
+      } else {
+        writeFragmentHeader(view, at - FRAGMENT_HEADER, protocol, done | (more ? FRAGMENT_MORE : 0), id);
+        writeIPv6(view, network, FRAGMENT_HEADER + size, NextHeader.Fragment, TTL, source, destination);
+        this.#writeEthernet(ethernet, EtherType.IPv6);
+      }
       writePlainVnet(view, ethernet - VNET_HEADER);
-      this.#write(link, ethernet - VNET_HEADER, LOWER + size);
+      this.#write(link, ethernet - VNET_HEADER, LINK_HEADERS + headers + size);
     }
   }
 
-  #writeEthernet(at: number): void {
+  #writeEthernet(at: number, type: EtherType): void {
     const neighbours = this.#neighbours;
-    writeEthernet(this.view, at, neighbours.high, neighbours.low, this.#macHigh, this.#macLow, EtherType.IPv4);
+    writeEthernet(this.view, at, neighbours.high, neighbours.low, this.#macHigh, this.#macLow, type);
   }
 
   #place(length: number, limit: number): number {
@@ -368,4 +467,14 @@ export class Egress implements Output {
 
 function placeSize(length: number): number {
   return (LOWER + length + ALIGNMENT - 1) & -ALIGNMENT;
+}
+
+/** The longest transport header and payload behind an IP header of `ip` bytes. */
+function longestPayload(ip: number): number {
+  return ip === IPV4_HEADER ? IPV4_MAX - IPV4_HEADER : IPV6_MAX_PAYLOAD;
+}
+
+function superFrameType(isTcp: boolean, ip: number): Gso {
+  if (!isTcp) return Gso.UdpL4;
+  return ip === IPV4_HEADER ? Gso.TcpV4 : Gso.TcpV6;
 }

@@ -1,17 +1,18 @@
 /**
- * Puts the fragments of IPv4 datagrams together (RFC 791, RFC 1858, RFC 5722's rule for overlaps).
+ * Puts the fragments of datagrams together (RFC 791, RFC 1858; RFC 8200, 4.5; RFC 5722's rule for overlaps).
  *
- * Theory of operation. A datagram in progress is known by link, source, destination, protocol and identification. It has
- * a buffer of the longest possible packet, and one byte for each block of 8 bytes that has come. The first fragment
- * gives the header, the last one the length; when all blocks are there, the packet is written as if it had come in one
- * piece, with a header of 20 bytes and no options, and handed out. The buffer is valid until the next fragment is added.
+ * Theory of operation. A datagram in progress is known by link, source, destination and identification, for IPv4 by its
+ * protocol too. It has a buffer of the longest possible packet, and one byte for each block of 8 bytes that has come. The
+ * first fragment gives the header, the last one the length; when all blocks are there, the packet is written as if it had come in
+ * one piece, with a header without options or extension headers, and handed out. The buffer is valid until the next
+ * fragment is added.
  *
  * No sender that means well sends overlapping fragments: one that does loses the whole datagram. Likewise one that gives
- * two lengths, data behind the end, a fragment that is no multiple of 8 bytes, or more than 65,535 bytes in all.
+ * two lengths, data behind the end, a fragment that is no multiple of 8 bytes, or more than a packet can hold.
  *
- * Bounds: MAX_DATAGRAMS in progress, each with a buffer of 64 KiB (4 MiB in all, made when first needed and kept); a
- * further one takes the place of the oldest. After LIFETIME without being complete a datagram is given up, when the
- * next fragment comes. A Time Exceeded message about that is optional (RFC 792) and not sent.
+ * Bounds: MAX_DATAGRAMS in progress of both families, each with a buffer of 64 KiB (4 MiB in all, made when first needed and
+ * kept); a further one takes the place of the oldest. After LIFETIME without being complete a datagram is given up, when the
+ * next fragment comes. A Time Exceeded message about that is optional (RFC 792) or good style (RFC 8200), and not sent.
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
@@ -30,12 +31,26 @@ import {
   MORE_FRAGMENTS,
   writeIPv4,
 } from "../wire/ipv4.js";
+import {
+  FRAGMENT_BYTES,
+  FRAGMENT_HEADER,
+  FRAGMENT_MORE,
+  fragmentId,
+  fragmentWord,
+  IPV6_DESTINATION,
+  IPV6_HEADER,
+  IPV6_MAX_PAYLOAD,
+  IPV6_SOURCE,
+  ipv6HopLimit,
+} from "../wire/ipv6.js";
 
 export const MAX_DATAGRAMS = 64;
-/** Milliseconds (RFC 1122 3.3.2 asks for 60 to 120; Linux gives 30). */
+/** Milliseconds (RFC 1122 3.3.2 asks for 60 to 120, RFC 8200 for 60; Linux gives 30 and 60). */
 export const FRAGMENT_LIFETIME = 30_000;
 const LONGEST_PAYLOAD = IPV4_MAX - IPV4_HEADER;
 const BLOCKS = 8192;
+/** Words by which a datagram is known: link, family, identification, protocol, source (4), destination (4). */
+const KEY_WORDS = 12;
 
 export class Reassembly {
   readonly #clock: Clock;
@@ -43,6 +58,8 @@ export class Reassembly {
   /** In the order in which they began. */
   readonly #datagrams: Datagram[] = [];
   readonly #spare: Datagram[] = [];
+  /** The key of the fragment at hand. */
+  readonly #key = new Int32Array(KEY_WORDS);
 
   constructor(options: { clock: Clock; counters: Counters }) {
     this.#clock = options.clock;
@@ -55,34 +72,57 @@ export class Reassembly {
   }
 
   /**
-   * Adds the fragment whose header, of checked lengths, is at `at`.
+   * Adds the IPv4 fragment whose header, of checked lengths, is at `at`.
    * @returns the complete datagram, valid until the next call, or null
    */
   add(link: number, view: DataView, bytes: Uint8Array, at: number): Datagram | null {
-    this.#expire();
     const header = ipv4HeaderLength(view, at);
     const from = (ipv4Fragment(view, at) & FRAGMENT_OFFSET) << 3;
     const length = ipv4TotalLength(view, at) - header;
     const more = (ipv4Fragment(view, at) & MORE_FRAGMENTS) !== 0;
-    const index = this.#find(link, view, at);
-    if (length === 0 || (more && (length & 7) !== 0) || from + length > LONGEST_PAYLOAD) {
-      if (index >= 0) this.#remove(index);
-      this.#counters.add("stack.fragment_malformed");
-      return null;
-    }
-    const datagram = index >= 0 ? this.#datagrams[index] : this.#begin(link, view, at);
-    if (!datagram.put(from, length, more)) {
-      this.#remove(this.#datagrams.indexOf(datagram));
-      this.#counters.add("stack.fragment_overlap");
-      return null;
-    }
+    const key = this.#key;
+    key.fill(0);
+    key[0] = link;
+    key[1] = 4;
+    key[2] = ipv4Id(view, at);
+    key[3] = ipv4Protocol(view, at);
+    key[4] = ipv4Source(view, at);
+    key[8] = ipv4Destination(view, at);
+    const datagram = this.#put(from, length, more, LONGEST_PAYLOAD);
+    if (datagram === null) return null;
     const body = at + header;
     datagram.bytes.set(bytes.subarray(body, body + length), IPV4_HEADER + from);
-    if (from === 0) datagram.ttl = ipv4Ttl(view, at);
-    if (!datagram.complete) return null;
-    this.#remove(this.#datagrams.indexOf(datagram));
-    datagram.finish();
-    return datagram;
+    if (from === 0) datagram.hops = ipv4Ttl(view, at);
+    return this.#ifComplete(datagram);
+  }
+
+  /**
+   * Adds the IPv6 fragment whose header is at `at`, and whose fragment header is at `fragment`; it ends at `end`.
+   * Lengths are checked, but for the rules about fragments.
+   * @returns the complete datagram, valid until the next call, or null
+   */
+  addIPv6(link: number, view: DataView, bytes: Uint8Array, at: number, fragment: number, end: number): Datagram | null {
+    const body = fragment + FRAGMENT_HEADER;
+    const from = fragmentWord(view, fragment) & FRAGMENT_BYTES;
+    const more = (fragmentWord(view, fragment) & FRAGMENT_MORE) !== 0;
+    const key = this.#key;
+    key[0] = link;
+    key[1] = 6;
+    key[2] = fragmentId(view, fragment);
+    key[3] = 0;
+    for (let i = 0; i < 4; i++) {
+      key[4 + i] = view.getInt32(at + IPV6_SOURCE + 4 * i);
+      key[8 + i] = view.getInt32(at + IPV6_DESTINATION + 4 * i);
+    }
+    const datagram = this.#put(from, end - body, more, IPV6_MAX_PAYLOAD);
+    if (datagram === null) return null;
+    datagram.bytes.set(bytes.subarray(body, end), IPV6_HEADER + from);
+    if (from === 0) {
+      datagram.bytes.set(bytes.subarray(at, at + IPV6_HEADER));
+      datagram.hops = ipv6HopLimit(view, at);
+      datagram.next = view.getUint8(fragment);
+    }
+    return this.#ifComplete(datagram);
   }
 
   /** Forgets what came from a link that is gone. */
@@ -90,18 +130,41 @@ export class Reassembly {
     for (let i = this.#datagrams.length - 1; i >= 0; i--) if (this.#datagrams[i].link === link) this.#remove(i);
   }
 
-  #find(link: number, view: DataView, at: number): number {
-    for (let i = 0; i < this.#datagrams.length; i++) if (this.#datagrams[i].matches(link, view, at)) return i;
+  /** Notes a part of the datagram of #key; null where it is refused. */
+  #put(from: number, length: number, more: boolean, longest: number): Datagram | null {
+    this.#expire();
+    const index = this.#find();
+    if (length === 0 || (more && (length & 7) !== 0) || from + length > longest) {
+      if (index >= 0) this.#remove(index);
+      this.#counters.add("stack.fragment_malformed");
+      return null;
+    }
+    const datagram = index >= 0 ? this.#datagrams[index] : this.#begin();
+    if (datagram.put(from, length, more)) return datagram;
+    this.#remove(this.#datagrams.indexOf(datagram));
+    this.#counters.add("stack.fragment_overlap");
+    return null;
+  }
+
+  #ifComplete(datagram: Datagram): Datagram | null {
+    if (!datagram.complete) return null;
+    this.#remove(this.#datagrams.indexOf(datagram));
+    datagram.finish();
+    return datagram;
+  }
+
+  #find(): number {
+    for (let i = 0; i < this.#datagrams.length; i++) if (this.#datagrams[i].matches(this.#key)) return i;
     return -1;
   }
 
-  #begin(link: number, view: DataView, at: number): Datagram {
+  #begin(): Datagram {
     if (this.#datagrams.length >= MAX_DATAGRAMS) {
       this.#counters.add("stack.fragment_limit");
       this.#remove(0);
     }
     const datagram = this.#spare.pop() ?? new Datagram();
-    datagram.begin(link, view, at, this.#clock.now());
+    datagram.begin(this.#key, this.#clock.now());
     this.#datagrams.push(datagram);
     return datagram;
   }
@@ -120,45 +183,38 @@ export class Reassembly {
 }
 
 export class Datagram {
-  /** A packet with a header of 20 bytes, once it is complete. */
-  readonly bytes = new Uint8Array(IPV4_MAX);
+  /** A packet with a header of 20 or 40 bytes, once it is complete. */
+  readonly bytes = new Uint8Array(IPV6_HEADER + IPV6_MAX_PAYLOAD);
   readonly view = new DataView(this.bytes.buffer);
+  readonly #key = new Int32Array(KEY_WORDS);
   readonly #have = new Uint8Array(BLOCKS);
-  link = 0;
   since = 0;
-  ttl = 0;
-  #id = 0;
-  #protocol = 0;
-  #source = 0;
-  #destination = 0;
+  /** Of the first fragment: TTL or hop limit, and for IPv6 what the fragment header says comes next. */
+  hops = 0;
+  next = 0;
   /** Payload bytes in all; -1 until the last fragment came. */
   #total = -1;
   /** Payload bytes that came, and the end of the last of them. */
   #received = 0;
   #end = 0;
 
-  begin(link: number, view: DataView, at: number, now: number): void {
-    this.link = link;
+  begin(key: Int32Array, now: number): void {
+    this.#key.set(key);
     this.since = now;
-    this.ttl = 0;
-    this.#id = ipv4Id(view, at);
-    this.#protocol = ipv4Protocol(view, at);
-    this.#source = ipv4Source(view, at);
-    this.#destination = ipv4Destination(view, at);
+    this.hops = 0;
     this.#total = -1;
     this.#received = 0;
     this.#end = 0;
     this.#have.fill(0);
   }
 
-  matches(link: number, view: DataView, at: number): boolean {
-    return (
-      this.#id === ipv4Id(view, at) &&
-      this.#source === ipv4Source(view, at) &&
-      this.#destination === ipv4Destination(view, at) &&
-      this.#protocol === ipv4Protocol(view, at) &&
-      this.link === link
-    );
+  get link(): number {
+    return this.#key[0];
+  }
+
+  matches(key: Int32Array): boolean {
+    for (let i = 0; i < KEY_WORDS; i++) if (this.#key[i] !== key[i]) return false;
+    return true;
   }
 
   /** Notes a part; false where it does not fit with the others. */
@@ -182,11 +238,18 @@ export class Datagram {
 
   /** Bytes of the whole packet. */
   get length(): number {
-    return IPV4_HEADER + this.#total;
+    return (this.#key[1] === 4 ? IPV4_HEADER : IPV6_HEADER) + this.#total;
   }
 
   /** Writes the header. */
   finish(): void {
-    writeIPv4(this.view, 0, this.length, this.#id, 0, this.ttl, this.#protocol, this.#source, this.#destination);
+    const [, family, id, protocol, source, , , , destination] = this.#key;
+    if (family === 4) {
+      writeIPv4(this.view, 0, this.length, id, 0, this.hops, protocol, source, destination);
+      return;
+    }
+    // Addresses, traffic class and flow label are those of the first fragment.
+    this.view.setUint16(4, this.#total);
+    this.view.setUint16(6, (this.next << 8) | this.hops);
   }
 }

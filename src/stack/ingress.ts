@@ -12,7 +12,7 @@
  * discard because of its TTL is reported as such, so that traceroute shows the gateway.
  *
  * Bounds: no state but the neighbour tables and the fragments. IP options are skipped (source routes are not followed).
- * IPv6 is counted and dropped for now.
+ * IPv6 goes on in stack/ingress-v6, or is counted and dropped where the sandbox has none.
  */
 import type { Counters } from "../flow/counters.js";
 import { HEADROOM, VNET_HEADER } from "../native/engine.js";
@@ -41,34 +41,21 @@ import {
   setIpv4Address,
 } from "../wire/ipv4.js";
 import { Packet } from "../wire/packet.js";
-import { Reject } from "../wire/reject.js";
-import { UDP_CHECKSUM, UDP_HEADER, udpDestinationPort } from "../wire/udp.js";
-import {
-  Gso,
-  VnetFlag,
-  vnetChecksumOffset,
-  vnetChecksumStart,
-  vnetFlags,
-  vnetGsoSize,
-  vnetGsoType,
-} from "../wire/vnet.js";
+import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
+import { UDP_HEADER, udpDestinationPort } from "../wire/udp.js";
 import type { Egress } from "./egress.js";
 import type { Reassembly } from "./fragments.js";
+import { IngressV6, type IngressV6Options } from "./ingress-v6.js";
 import type { Neighbours } from "./neighbours.js";
+import { readOffload } from "./offload.js";
 
 /** A protocol's door. The packet is valid during the call only. */
 export interface ProtocolInput {
   input(packet: Packet): void;
 }
 
-/** The most datagrams in a super-frame of any kernel (UDP_MAX_SEGMENTS). */
-const MOST_SEGMENTS = 128;
-const TCP_CHECKSUM = 16;
-const TCP_HEADER = 20;
 const DHCP_SERVER_PORT = 67;
 const BROADCAST = -1;
-/** Bytes of an original that an ICMP error may quote. */
-const QUOTE = 548;
 
 export interface IngressOptions {
   /** The engine's slab. */
@@ -84,6 +71,8 @@ export interface IngressOptions {
   readonly prefix: number;
   /** Our own addresses in it: gateway, DNS. */
   readonly own: readonly Address[];
+  /** Null: the sandbox has no IPv6. */
+  readonly v6: IngressV6Options | null;
   readonly protocols: { readonly tcp: ProtocolInput; readonly udp: ProtocolInput; readonly icmp: ProtocolInput };
 }
 
@@ -103,6 +92,7 @@ export class Ingress {
   readonly #udp: ProtocolInput;
   readonly #icmp: ProtocolInput;
   readonly #packet: Packet;
+  readonly #v6: IngressV6 | null;
   /** The neighbour that spoke last: most frames come from the same. */
   #lastLink = -1;
   #lastSource = 0;
@@ -126,11 +116,13 @@ export class Ingress {
     this.#tcp = options.protocols.tcp;
     this.#udp = options.protocols.udp;
     this.#icmp = options.protocols.icmp;
+    this.#v6 = options.v6 === null ? null : new IngressV6({ ...options, packet: this.#packet }, options.v6);
   }
 
   /** Forgets a link that is gone. */
   removeLink(link: number): void {
     this.#reassembly.removeLink(link);
+    this.#v6?.removeLink(link);
     if (this.#lastLink === link) this.#lastLink = -1;
   }
 
@@ -161,7 +153,8 @@ export class Ingress {
         this.#arp(link, network, end);
         break;
       case EtherType.IPv6:
-        this.#counters.add("stack.ipv6");
+        if (this.#v6 !== null) this.#v6.packet(link, offset, network, end, toUs);
+        else this.#counters.add("stack.ipv6");
         break;
       default:
         this.#counters.add("stack.unknown_ethertype");
@@ -224,7 +217,7 @@ export class Ingress {
     const fragment = ipv4Fragment(view, network);
     const isFragment = (fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0;
     packet.dontFragment = (fragment & DONT_FRAGMENT) !== 0;
-    if (!this.#offload(vnet, header, isFragment)) {
+    if (!readOffload(packet, vnet, header, isFragment)) {
       this.#counters.add("stack.bad_offload");
       return;
     }
@@ -238,37 +231,6 @@ export class Ingress {
   }
 
   /**
-   * Takes over what the virtio header says of the checksum and of segments, if it fits the packet.
-   * @param header bytes of the IP header
-   */
-  #offload(vnet: number, header: number, isFragment: boolean): boolean {
-    const view = this.#view;
-    const packet = this.#packet;
-    const gso = vnetGsoType(view, vnet) & ~Gso.Ecn;
-    packet.partialChecksum = false;
-    packet.segment = 0;
-    // Linux makes no super-frame without leaving its checksum open.
-    if ((vnetFlags(view, vnet) & VnetFlag.NeedsChecksum) === 0) return gso === Gso.None;
-    const isTcp = packet.protocol === Protocol.Tcp;
-    const isUdp = packet.protocol === Protocol.Udp;
-    if (isFragment || (!isTcp && !isUdp)) return false;
-    if (vnetChecksumStart(view, vnet) !== ETHERNET_HEADER + header) return false;
-    if (vnetChecksumOffset(view, vnet) !== (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM)) return false;
-    packet.partialChecksum = true;
-    if (gso === Gso.None) return true;
-    const size = vnetGsoSize(view, vnet);
-    const length = packet.end - packet.transport;
-    if (size === 0 || gso !== (isTcp ? Gso.TcpV4 : Gso.UdpL4)) return false;
-    if (isTcp) {
-      packet.segment = size;
-      return length >= TCP_HEADER;
-    }
-    if (length - UDP_HEADER > size * MOST_SEGMENTS) return false;
-    packet.segment = length - UDP_HEADER > size ? size : 0;
-    return true;
-  }
-
-  /**
    * Adds a fragment; true where it completed a datagram, which is then the packet. It lies in the slot that the fragment
    * came in, which has room for the longest: so its payload can be sent from there, like that of any other packet.
    */
@@ -278,7 +240,7 @@ export class Ingress {
     const packet = this.#packet;
     const start = slot + HEADROOM;
     this.#bytes.set(datagram.bytes.subarray(0, datagram.length), start);
-    packet.hops = datagram.ttl;
+    packet.hops = datagram.hops;
     packet.network = start;
     packet.transport = start + IPV4_HEADER;
     packet.end = start + datagram.length;
@@ -323,7 +285,7 @@ export class Ingress {
 
   #reject(reason: Reject): void {
     const { bytes, network, end, link } = this.#packet;
-    this.#egress.reject(link, bytes.subarray(network, Math.min(end, network + QUOTE)), reason, null, 0);
+    this.#egress.reject(link, bytes.subarray(network, Math.min(end, network + LONGEST_QUOTE)), reason, null, 0);
   }
 
   #learn(link: number, source: number, high: number, low: number): void {

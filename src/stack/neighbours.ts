@@ -2,20 +2,20 @@
  * Who has which hardware address on a link.
  *
  * Theory of operation. One table per link, from IP address to MAC address. The launcher knows the TAP's own MAC, so the
- * usual entry is seeded before the first packet; others are learned from ARP and from valid frames, for a bridge or an
- * address that was changed inside. A TAP has few neighbours: entries are searched one after the other, the one that
+ * usual entry is seeded before the first packet; others are learned from ARP, from neighbour discovery and from valid
+ * frames, for a bridge or an address that was changed inside. A TAP has few neighbours: entries are searched one after the other, the one that
  * matched last first. Tables compare integers, and nothing is allocated per packet.
  *
  * Bounds: MAX_NEIGHBOURS per link and MAX_LINKS links. A full table forgets learned entries in the order in which they
  * came; a seeded entry is never forgotten, but is corrected by what the sandbox itself says.
- * An address that is not in the table is asked for by ARP, at most once per REQUEST_INTERVAL per link (egress does that);
+ * An address that is not in the table is asked for, at most once per REQUEST_INTERVAL per link (egress does that);
  * what was to be sent is dropped and counted, as TCP and applications send again.
  */
 import type { Address } from "../wire/address.js";
 
 export const MAX_NEIGHBOURS = 128;
 const MAX_LINKS = 256;
-/** Milliseconds between two ARP requests on one link. */
+/** Milliseconds between two requests on one link. */
 const REQUEST_INTERVAL = 100;
 
 /** Words of one entry: four of the address, MAC bytes 0 to 3, MAC bytes 4 and 5, 1 where it was seeded. */
@@ -46,6 +46,20 @@ export class Neighbours {
   /** Notes that an IPv4 address was seen behind a MAC address. */
   learnIPv4(link: number, address: number, high: number, low: number): void {
     this.#table(link).put(0, 0, 0xffff, address, high, low, false);
+  }
+
+  /** Notes that the IPv6 address whose 16 bytes are at `at` was seen behind a MAC address. */
+  learnIPv6(link: number, view: DataView, at: number, high: number, low: number): void {
+    const table = this.#table(link);
+    table.put(
+      view.getInt32(at),
+      view.getInt32(at + 4),
+      view.getInt32(at + 8),
+      view.getInt32(at + 12),
+      high,
+      low,
+      false,
+    );
   }
 
   /** Looks an address up; true where `high` and `low` now hold its MAC. */

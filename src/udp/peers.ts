@@ -20,7 +20,7 @@ import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { FlowTable } from "../flow/table.js";
 import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
-import { rejectReason } from "../host/failure.js";
+import { rejectReason, reporter } from "../host/failure.js";
 import type { DatagramHandler, Datagrams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import {
@@ -32,11 +32,13 @@ import {
   equalAddress,
   type Family,
   familyOf,
-  isIPv4,
 } from "../wire/address.js";
-import { IPV4_HEADER, ipv4Word, Protocol, writeIPv4 } from "../wire/ipv4.js";
-import { Reject } from "../wire/reject.js";
-import { UDP_HEADER, writeUdp } from "../wire/udp.js";
+import { addWords, checksum, pseudoHeader } from "../wire/checksum.js";
+import { ipHeader, writeIp } from "../wire/ip.js";
+import { Protocol } from "../wire/ipv4.js";
+import { NEXT_HEADER } from "../wire/ipv6.js";
+import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
+import { UDP_CHECKSUM, UDP_HEADER, writeUdp } from "../wire/udp.js";
 import { RecencyList, type Recent } from "./recency.js";
 
 /** The flow table's protocol number for the way back; no packet of IP protocol 0 reaches the table. */
@@ -50,7 +52,7 @@ export const IDLE_DNS = 20_000;
 /** A timer looks through an owner's peers no more often than this. */
 const SHORTEST_CHECK = 1000;
 /** Payload bytes of a failed datagram that an ICMP error quotes. */
-const QUOTED_PAYLOAD = 520;
+const QUOTED_PAYLOAD = LONGEST_QUOTE - 48;
 const TTL = 64;
 
 /** What all parts of UDP work with. */
@@ -288,18 +290,23 @@ export abstract class PeerOwner implements DatagramHandler, TimerOwner {
     at: number,
   ): void {
     const peer = this.table.reply(socket, this, addresses, at);
-    if (peer === undefined || !isIPv4(this.address)) {
+    if (peer === undefined) {
       this.parts.counters.add("udp.stray_error");
       return;
     }
-    const reason = rejectReason(errno, type, code);
+    const family = endpointFamily(peer.remote) === 6 ? 6 : 4;
+    const reason = rejectReason(errno, family, type, code);
     if (reason === Reject.TooBig && info <= 0) {
       this.parts.counters.add("udp.too_big_without_mtu");
       return;
     }
     this.parts.counters.add("udp.failed");
     const original = this.#original(peer, offset, length);
-    this.parts.output.reject(this.link, original, reason, reporter(peer, addresses, at), info);
+    const isRemote = equalAddress(addresses, peer.remote, at + 32, 8) && endpointFamily(addresses, at + 24) !== 0;
+    const from = isRemote ? peer.seen : reporter(familyOf(this.address), addresses, at);
+    // A header that nobody knows is told by its place, which is ours and not the host's.
+    const told = reason === Reject.ProtocolUnreachable ? NEXT_HEADER : info;
+    this.parts.output.reject(this.link, original, reason, from, told);
   }
 
   /** Sends a datagram, or several of `segment` bytes, from a peer into the sandbox. */
@@ -327,20 +334,16 @@ export abstract class PeerOwner implements DatagramHandler, TimerOwner {
   /** The beginning of the packet as the sandbox sent it. */
   #original(peer: Peer, offset: number, length: number): Uint8Array {
     const payload = Math.min(length, QUOTED_PAYLOAD);
-    const original = new Uint8Array(IPV4_HEADER + UDP_HEADER + payload);
+    const header = ipHeader(this.address);
+    const datagram = UDP_HEADER + payload;
+    const original = new Uint8Array(header + datagram);
     const view = new DataView(original.buffer);
-    const inside = ipv4Word(this.address);
-    writeIPv4(view, 0, original.length, 0, 0, TTL, Protocol.Udp, inside, ipv4Word(peer.seen));
-    writeUdp(view, IPV4_HEADER, this.port, peer.seenPort, UDP_HEADER + payload);
-    original.set(this.parts.output.bytes.subarray(offset, offset + payload), IPV4_HEADER + UDP_HEADER);
+    writeIp(view, 0, datagram, Protocol.Udp, TTL, this.address, peer.seen);
+    writeUdp(view, header, this.port, peer.seenPort, datagram);
+    original.set(this.parts.output.bytes.subarray(offset, offset + payload), header + UDP_HEADER);
+    const pseudo = pseudoHeader(this.address, peer.seen, Protocol.Udp, datagram);
+    const sum = checksum(addWords(view, header, original.length, pseudo));
+    view.setUint16(header + UDP_CHECKSUM, sum === 0 ? 0xffff : sum);
     return original;
   }
-}
-
-/** Who reports a failure, as the sandbox may see it; null: the gateway. */
-function reporter(peer: Peer, addresses: Uint8Array, at: number): Address | null {
-  const who = at + 24;
-  if (endpointFamily(addresses, who) !== 4) return null;
-  if (equalAddress(addresses, peer.remote, who + 8, 8)) return peer.seen;
-  return addresses[who + 20] === 127 ? null : endpointAddress(addresses, who);
 }

@@ -16,14 +16,12 @@ import { type Address, endpointFamily } from "../wire/address.js";
 import { addWords, checksum, pseudoHeader } from "../wire/checksum.js";
 import { Protocol } from "../wire/ipv4.js";
 import type { Packet } from "../wire/packet.js";
-import { Reject } from "../wire/reject.js";
+import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 import { UDP_HEADER, udpChecksum, udpDestinationPort, udpLength, udpSourcePort, writeUdp } from "../wire/udp.js";
 import { FlowSet } from "./flow.js";
 import { DEFAULT_LIMITS, type Limits, Peer, PeerTable, type UdpParts } from "./peers.js";
 import { PublishedPort, type PublishedPortOptions } from "./published.js";
 
-/** Bytes of an original that an ICMP error may quote. */
-const QUOTE = 548;
 /** The longest payload of an IPv4 datagram. */
 const LONGEST_PAYLOAD = 65507;
 /** Where there is no room for another flow for now: the flow table (0), ENOMEM, ENFILE, EMFILE, ENOBUFS. */
@@ -47,6 +45,7 @@ export interface UdpOptions extends Omit<UdpParts, "limits"> {
   /** Null: nobody serves it, which is said by a port unreachable. */
   readonly dns: DatagramService | null;
   readonly dhcp: DatagramService | null;
+  readonly dhcpv6: DatagramService | null;
   readonly limits?: Partial<Limits>;
 }
 
@@ -55,6 +54,7 @@ export class Udp {
   readonly #policy: Policy;
   readonly #dns: DatagramService | null;
   readonly #dhcp: DatagramService | null;
+  readonly #dhcpv6: DatagramService | null;
   readonly #peers: PeerTable;
   readonly #flows: FlowSet;
   readonly #published = new Set<PublishedPort>();
@@ -66,6 +66,7 @@ export class Udp {
     this.#policy = options.policy;
     this.#dns = options.dns;
     this.#dhcp = options.dhcp;
+    this.#dhcpv6 = options.dhcpv6;
     this.#peers = new PeerTable(this.#parts);
     this.#flows = new FlowSet(this.#parts, this.#peers);
   }
@@ -89,7 +90,9 @@ export class Udp {
       this.#parts.counters.add("udp.malformed");
       return;
     }
-    if (!packet.partialChecksum && udpChecksum(view, at) !== 0 && !validChecksum(packet, length)) {
+    // Over IPv6 there is no datagram without a checksum (RFC 8200, 8.1).
+    const unchecked = packet.partialChecksum || (udpChecksum(view, at) === 0 && packet.family === 4);
+    if (!unchecked && !validChecksum(packet, length)) {
       this.#parts.counters.add("udp.checksum");
       return;
     }
@@ -205,7 +208,7 @@ export class Udp {
   #noSocket(packet: Packet, errno: number): void {
     this.#parts.counters.add("udp.no_socket");
     if (!SHORTAGES.has(errno)) {
-      this.#reject(packet, rejectReason(errno, -1, 0));
+      this.#reject(packet, rejectReason(errno, packet.family, -1, 0));
       return;
     }
     // The longest idle flow has a descriptor that nobody misses. It is free after this turn, for the next datagram.
@@ -228,7 +231,8 @@ export class Udp {
     length: number,
     name: "dns" | "echo" | "dhcp",
   ): void {
-    const service = name === "dns" ? this.#dns : name === "dhcp" ? this.#dhcp : null;
+    const dhcp = packet.family === 4 ? this.#dhcp : this.#dhcpv6;
+    const service = name === "dns" ? this.#dns : name === "dhcp" ? dhcp : null;
     if (service === null) {
       this.#parts.counters.add("udp.no_service");
       this.#reject(packet, Reject.PortUnreachable);
@@ -246,7 +250,7 @@ export class Udp {
 
   #reject(packet: Packet, reason: Reject): void {
     const { bytes, network, end, link } = packet;
-    this.#parts.output.reject(link, bytes.subarray(network, Math.min(end, network + QUOTE)), reason, null, 0);
+    this.#parts.output.reject(link, bytes.subarray(network, Math.min(end, network + LONGEST_QUOTE)), reason, null, 0);
   }
 }
 

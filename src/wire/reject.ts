@@ -2,9 +2,21 @@
 export enum Reject {
   NoRoute = 0,
   HostUnreachable = 1,
+  /** IPv6: `info` is the place of the field that names the protocol. */
   ProtocolUnreachable = 2,
   PortUnreachable = 3,
   TooBig = 4,
   Prohibited = 5,
   TimeExceeded = 6,
+  /** A field that makes no sense; `info` is its place, counted from the packet's first byte. */
+  HeaderField = 7,
+  /** IPv6 only: an option that wants this said; `info` is its place. */
+  UnknownOption = 8,
+  /** IPv6 only: a first fragment without all headers. */
+  FirstFragment = 9,
+  /** IPv6 only: from a link-local address to elsewhere. */
+  BeyondScope = 10,
 }
+
+/** The most bytes of a packet that any error quotes: what leaves room for the headers in 1280 bytes (RFC 4443, 3.1). */
+export const LONGEST_QUOTE = 1232;

@@ -8,6 +8,8 @@ import { Control } from "../../src/native/engine.js";
 import type { HostLoopback } from "../../src/policy/config.js";
 import { NatPolicy } from "../../src/policy/nat-policy.js";
 import { DhcpServer } from "../../src/services/dhcp.js";
+import { Dhcpv6Server } from "../../src/services/dhcpv6.js";
+import { Router } from "../../src/services/router-advertisement.js";
 import { Egress } from "../../src/stack/egress.js";
 import { Reassembly } from "../../src/stack/fragments.js";
 import { Ingress, type ProtocolInput } from "../../src/stack/ingress.js";
@@ -16,13 +18,15 @@ import type { Limits } from "../../src/udp/peers.js";
 import { type DatagramService, Udp } from "../../src/udp/udp.js";
 import { parseAddress } from "../../src/wire/address.js";
 import { SimulatedEngine, type SimulatedOptions } from "./engine.js";
-import { OUR_MAC, type Parsed, parse, SANDBOX_MAC } from "./frames.js";
+import { OUR_LINK_LOCAL, OUR_MAC, type Parsed, parse, SANDBOX_MAC, SANDBOX_V6 } from "./frames.js";
 import type { SimulatedLink } from "./sockets.js";
 
 export interface SimulatedNetworkOptions {
   readonly engine?: SimulatedOptions;
   readonly mtu?: number;
   readonly uso?: boolean;
+  /** False: the sandbox has no IPv6. */
+  readonly ipv6?: boolean;
   readonly hostLoopback?: HostLoopback;
   readonly dns?: DatagramService | null;
   readonly limits?: Partial<Limits>;
@@ -63,13 +67,21 @@ export class SimulatedNetwork {
     const address = parseAddress("10.0.2.100");
     const mac = Uint8Array.from(OUR_MAC);
     const mtu = options.mtu ?? 1500;
+    const v6 = {
+      network: parseAddress("fd00::"),
+      prefix: 64,
+      gateway: parseAddress("fd00::2"),
+      dns: parseAddress("fd00::3"),
+      linkLocal: parseAddress(OUR_LINK_LOCAL),
+      mac,
+    };
     this.engine = engine;
     this.clock = clock;
     this.timers = new Timers(engine.now);
     this.flows = new FlowTable({ random, limit: 65536 });
     this.policy = new NatPolicy({
       v4: { network, prefix: 24, gateway, dns },
-      v6: null,
+      v6,
       serveDns: true,
       hostLoopback: options.hostLoopback ?? "closed",
       outboundAddress: null,
@@ -77,7 +89,7 @@ export class SimulatedNetwork {
       resolver: () => null,
     });
     this.reassembly = new Reassembly({ clock, counters });
-    this.egress = new Egress({ memory: engine.memory, neighbours, clock, counters, mtu, gateway, mac });
+    this.egress = new Egress({ memory: engine.memory, neighbours, clock, counters, mtu, gateway, v6, mac });
     this.sockets = new HostSockets(engine, {
       frame: (link, offset, length) => this.ingress.frame(link, offset, length),
       linkDown: () => {},
@@ -94,8 +106,17 @@ export class SimulatedNetwork {
       respond: (...answer) => this.udp.respond(...answer),
     });
     const parts = { output, datagrams, policy, clock, counters, flows, timers };
-    this.udp = new Udp({ ...parts, dns: options.dns ?? null, dhcp, limits: options.limits ?? {} });
+    const dhcpv6 = new Dhcpv6Server({
+      ...v6,
+      address: parseAddress(SANDBOX_V6),
+      dns: [v6.dns],
+      domains: ["example.net"],
+      counters,
+      respond: (...answer) => this.udp.respond(...answer),
+    });
+    this.udp = new Udp({ ...parts, dns: options.dns ?? null, dhcp, dhcpv6, limits: options.limits ?? {} });
     this.icmp = new Icmp(parts);
+    const router = new Router({ ...parts, ...v6, mtu, dns: [v6.dns], domains: ["example.net"] });
     const tcp = options.tcp?.(this) ?? { input: () => counters.add("test.tcp") };
     this.ingress = new Ingress({
       slab: engine.memory.slab,
@@ -107,11 +128,13 @@ export class SimulatedNetwork {
       network,
       prefix: 24,
       own: [gateway, dns],
+      v6: options.ipv6 === false ? null : { ...v6, own: [v6.gateway, v6.dns, v6.linkLocal], router },
       protocols: { tcp, udp: this.udp, icmp: this.icmp },
     });
     this.link = engine.addLink(-1);
     output.addLink(this.link, options.uso ?? true);
     neighbours.seed(this.link, address, Uint8Array.from(SANDBOX_MAC));
+    neighbours.seed(this.link, parseAddress(SANDBOX_V6), Uint8Array.from(SANDBOX_MAC));
     engine.start(
       () => {
         output.beginTurn();

@@ -6,11 +6,32 @@ import { Neighbours } from "../../src/stack/neighbours.js";
 import { endpoint, parseAddress } from "../../src/wire/address.js";
 import { Reject } from "../../src/wire/reject.js";
 import { SimulatedEngine } from "../simulation/engine.js";
-import { echo, frame, ip4, ipv4, OUR_MAC, parse, partialChecksum, SANDBOX_MAC, udp } from "../simulation/frames.js";
+import {
+  echo,
+  echo6,
+  frame,
+  icmp6,
+  icmp6ChecksumValid,
+  ip4,
+  ip6,
+  ipv4,
+  ipv6,
+  OUR_LINK_LOCAL,
+  OUR_MAC,
+  parse,
+  partialChecksum,
+  SANDBOX_MAC,
+  SANDBOX_V6,
+  u32,
+  udp,
+  udpChecksumValid,
+} from "../simulation/frames.js";
 import { SimulatedNetwork } from "../simulation/network.js";
 
 const OUTSIDE = parseAddress("198.51.100.7");
 const INSIDE = parseAddress("10.0.2.100");
+const OUTSIDE_V6 = parseAddress("2001:db8::7");
+const INSIDE_V6 = parseAddress(SANDBOX_V6);
 
 function rig(options: { mtu?: number; uso?: boolean; maxCommands?: number } = {}) {
   const engine = new SimulatedEngine({ maxCommands: options.maxCommands ?? 8192 });
@@ -23,11 +44,13 @@ function rig(options: { mtu?: number; uso?: boolean; maxCommands?: number } = {}
     counters,
     mtu: options.mtu ?? 1500,
     gateway: parseAddress("10.0.2.2"),
+    v6: { gateway: parseAddress("fd00::2"), linkLocal: parseAddress(OUR_LINK_LOCAL) },
     mac: Uint8Array.from(OUR_MAC),
   });
   const link = engine.addLink(-1);
   egress.addLink(link, options.uso ?? true);
   neighbours.seed(link, INSIDE, Uint8Array.from(SANDBOX_MAC));
+  neighbours.seed(link, INSIDE_V6, Uint8Array.from(SANDBOX_MAC));
   let work = () => {};
   engine.start(
     () => {
@@ -154,7 +177,7 @@ test("what does not fit into a turn is dropped and counted, and the next turn ha
   turn(() => {
     let places = 0;
     while (egress.small(128) >= 0) places++;
-    t.is(places, Math.floor((1 << 20) / 192));
+    t.is(places, Math.floor((1 << 20) / 256));
     while (egress.large() >= 0);
     t.is(engine.memory.control[Control.SpareUsed], engine.memory.control[Control.SpareCount]);
   });
@@ -252,4 +275,139 @@ test("the neighbour table is bounded and keeps what was seeded", (t) => {
   t.is(neighbours.low, 999);
   t.false(neighbours.find(0, parseAddress("10.0.3.0")));
   t.false(neighbours.find(1, INSIDE));
+});
+
+test("IPv6: a TCP segment, and a super-frame of the kind that the kernel cuts apart as IPv6", (t) => {
+  const { egress, link, turn } = rig();
+  const [segment, big] = turn(() => {
+    const at = egress.small(20);
+    egress.bytes.fill(0, at, at + 20);
+    egress.send(link, 6, OUTSIDE_V6, INSIDE_V6, at, 20, 20, 0);
+    egress.send(link, 6, OUTSIDE_V6, INSIDE_V6, egress.large(), 20 + 64_260, 20, 1428);
+  });
+  t.is(segment.to, "02:11:22:33:44:55");
+  t.deepEqual([segment.source, segment.destination, segment.protocol], ["2001:db8::7", "fd00::100", 6]);
+  t.is(segment.ttl, 64);
+  t.true(segment.headerValid);
+  t.deepEqual(segment.vnet, { flags: 1, gso: 0, headers: 0, size: 0, start: 54, offset: 16 });
+  t.is(segment.payload[16] * 256 + segment.payload[17], partialChecksum(segment));
+  t.true(big.headerValid);
+  t.deepEqual(big.vnet, { flags: 1, gso: 4, headers: 74, size: 1428, start: 54, offset: 16 });
+  t.is(big.payload[16] * 256 + big.payload[17], partialChecksum(big));
+});
+
+test("IPv6: a UDP super-frame, and one datagram that fills a packet", (t) => {
+  const { egress, link, turn } = rig();
+  const send = (length: number, segment: number) =>
+    turn(() => {
+      const at = egress.large();
+      egress.bytes.set([0x13, 0x88, 0, 9, 0, 0, 0, 0], at);
+      egress.send(link, 17, OUTSIDE_V6, INSIDE_V6, at, 8 + length, 8, segment);
+    });
+  const [whole, ...more] = send(14_520, 1452);
+  t.is(more.length, 0);
+  t.deepEqual(whole.vnet, { flags: 1, gso: 5, headers: 62, size: 1452, start: 54, offset: 6 });
+  t.is(send(1452, 0).length, 1);
+  t.is(send(1453, 0).length, 2, "one byte more is in fragments");
+});
+
+test("IPv6: a datagram longer than the MTU goes in fragments that RFC 8200, 4.5, describes, its checksum complete", (t) => {
+  const { egress, link, turn } = rig({ mtu: 1280 });
+  const payload = Uint8Array.from({ length: 65_527 }, (_, i) => (i * 7) & 0xff);
+  const frames = turn(() => {
+    const at = egress.large();
+    egress.bytes.set([0x13, 0x88, 0, 9, 0xff, 0xff, 0, 0], at);
+    egress.bytes.set(payload, at + 8);
+    egress.send(link, 17, OUTSIDE_V6, INSIDE_V6, at, 8 + payload.length, 8, 0);
+  });
+  t.true(frames.every((one) => one.headerValid && one.ip.length <= 1280 && one.ip[6] === 44 && one.ip[41] === 0));
+  t.true(frames.every((one) => one.protocol === 17 && one.id === frames[0].id));
+  let expected = 0;
+  for (const one of frames) {
+    const isLast = one === frames[frames.length - 1];
+    t.is(one.fragment, expected | (isLast ? 0 : 1));
+    t.true(isLast || one.payload.length % 8 === 0);
+    expected += one.payload.length;
+  }
+  const whole = Buffer.concat(frames.map((one) => one.payload));
+  t.is(Buffer.compare(whole.subarray(8), payload), 0);
+  t.true(udpChecksumValid("2001:db8::7", "fd00::100", whole));
+});
+
+test("IPv6: an unknown neighbour is solicited, and served once it advertised itself (RFC 4861, 7.2)", (t) => {
+  const network = new SimulatedNetwork();
+  const send = () => {
+    network.engine.wake();
+    network.udp.respond(network.link, OUTSIDE_V6, 53, parseAddress("fd00::abcd:ef01"), 5000, Uint8Array.of(1));
+    network.engine.settle();
+    return network.received();
+  };
+  const [request] = send();
+  t.is(request.to, "33:33:ff:cd:ef:01");
+  t.deepEqual([request.source, request.destination, request.ttl], [OUR_LINK_LOCAL, "ff02::1:ffcd:ef01", 255]);
+  t.true(icmp6ChecksumValid(request.source, request.destination, request.payload));
+  const target = ip6("fd00::abcd:ef01");
+  t.deepEqual([...request.payload.subarray(4)], [0, 0, 0, 0, ...target, 1, 1, ...OUR_MAC]);
+  t.deepEqual([...request.payload.subarray(0, 2)], [135, 0]);
+  t.is(send().length, 0);
+  const mac = [2, 0, 0, 0, 0, 0x50];
+  const body = [0x60, 0, 0, 0, ...target, 2, 1, ...mac];
+  const payload = icmp6(136, 0, body, "fd00::abcd:ef01", OUR_LINK_LOCAL);
+  const packet = ipv6({ source: "fd00::abcd:ef01", destination: OUR_LINK_LOCAL, next: 58, hops: 255, payload });
+  network.exchange(frame(0x86dd, packet, OUR_MAC, mac));
+  t.is(send()[0].to, "02:00:00:00:00:50");
+});
+
+test("ICMPv6 errors: type, code and what follows for each reason, and as much of the original as 1280 bytes hold", (t) => {
+  const original = ipv6({ next: 17, payload: udp(5000, 9, new Uint8Array(1400), "fd00::100", "2001:db8::7") });
+  const expected: [Reject, number, number, number][] = [
+    [Reject.NoRoute, 1, 0, 0],
+    [Reject.Prohibited, 1, 1, 0],
+    [Reject.BeyondScope, 1, 2, 0],
+    [Reject.HostUnreachable, 1, 3, 0],
+    [Reject.PortUnreachable, 1, 4, 0],
+    [Reject.TooBig, 2, 0, 1400],
+    [Reject.TimeExceeded, 3, 0, 0],
+    [Reject.HeaderField, 4, 0, 1400],
+    [Reject.ProtocolUnreachable, 4, 1, 1400],
+    [Reject.UnknownOption, 4, 2, 1400],
+    [Reject.FirstFragment, 4, 3, 1400],
+  ];
+  for (const [reason, type, code, told] of expected) {
+    const { egress, link, turn } = rig();
+    const [error] = turn(() => egress.reject(link, original, reason, OUTSIDE_V6, 1400));
+    t.deepEqual([error.source, error.destination, error.protocol], ["2001:db8::7", "fd00::100", 58]);
+    t.true(error.headerValid);
+    t.true(icmp6ChecksumValid(error.source, error.destination, error.payload));
+    t.deepEqual([...error.payload.subarray(0, 2)], [type, code]);
+    t.deepEqual([...error.payload.subarray(4, 8)], u32(told));
+    t.is(error.ip.length, 1280);
+    t.deepEqual([...error.payload.subarray(8)], [...original.subarray(0, 1232)]);
+  }
+});
+
+test("no ICMPv6 error about errors, redirects, later fragments, groups, or nobody (RFC 4443, 2.4 e)", (t) => {
+  const { egress, link, turn, counters } = rig();
+  const payload = udp(5000, 9, [1, 2, 3], "fd00::100", "2001:db8::7");
+  const originals = [
+    ipv6({ next: 58, payload: icmp6(1, 0, new Uint8Array(44)) }),
+    ipv6({ next: 58, payload: icmp6(127, 0, new Uint8Array(44)) }),
+    ipv6({ next: 58, payload: icmp6(137, 0, new Uint8Array(44)) }),
+    ipv6({ next: 0, extensions: [58, 0, 1, 4, 0, 0, 0, 0], payload: icmp6(3, 0, new Uint8Array(44)) }),
+    ipv6({ next: 44, extensions: [17, 0, 0, 16, 0, 0, 0, 1], payload }),
+    ipv6({ next: 17, destination: "ff02::1", payload }),
+    ipv6({ next: 17, source: "::", payload }),
+    ipv6({ next: 17, source: "ff02::1", payload }),
+    ipv6({ next: 17, payload }).subarray(0, 39),
+  ];
+  const reject = (original: Uint8Array, reason = Reject.PortUnreachable) =>
+    turn(() => egress.reject(link, original, reason, null, 1280));
+  for (const original of originals) t.is(reject(original).length, 0);
+  t.is(counters.get("stack.error_not_allowed"), originals.length);
+  const [allowed] = reject(ipv6({ next: 58, payload: echo6(128, 1, 1, []) }));
+  t.is(allowed.source, "fd00::2");
+  t.is(reject(ipv6({ next: 17, destination: "ff02::1", payload }), Reject.TooBig).length, 1);
+  // A link-local host is answered from a link-local address. It is not known here, and so it is asked for first.
+  const [asked] = reject(ipv6({ next: 17, source: "fe80::1", payload }));
+  t.is(asked.source, OUR_LINK_LOCAL);
 });

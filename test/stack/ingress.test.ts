@@ -30,8 +30,8 @@ const datagram = (destination = "198.51.100.7", source = "10.0.2.100") => ({
 });
 
 /** Sends one frame that must come to nothing but this counter. */
-function dropped(t: import("ava").ExecutionContext, bytes: Uint8Array, counter: string) {
-  const network = new SimulatedNetwork();
+function dropped(t: import("ava").ExecutionContext, bytes: Uint8Array, counter: string, options = {}) {
+  const network = new SimulatedNetwork(options);
   const answers = network.exchange(bytes);
   t.is(network.counters.get(counter), 1, `${counter}: ${JSON.stringify(network.counters.snapshot())}`);
   t.is(network.engine.datagrams.length, 0);
@@ -110,7 +110,7 @@ test("lengths and checksums that do not fit", (t) => {
   dropped(t, altered(34, 63), "stack.ip_checksum");
   dropped(t, altered(26 + 20 + 8, 9), "udp.checksum");
   dropped(t, altered(24, 0x86), "stack.unknown_ethertype");
-  dropped(t, frame(0x86dd, new Uint8Array(60)), "stack.ipv6");
+  dropped(t, frame(0x86dd, new Uint8Array(60)), "stack.ipv6", { ipv6: false });
   const short = udp(5000, 9, [1, 2, 3]);
   short.set(u16(12), 4);
   dropped(t, ipFrame({ ...datagram(), payload: short }), "udp.malformed");
