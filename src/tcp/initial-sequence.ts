@@ -1,28 +1,36 @@
 /** Initial sequence numbers (RFC 6528): a clock of four microseconds, and a keyed hash of the flow's endpoints. */
-import { createHash } from "node:crypto";
 import type { Clock, Random } from "../flow/clock.js";
+import type { Address } from "../wire/address.js";
 import type { TcpFlow } from "./flow.js";
+import { sipHash } from "./siphash.js";
 
 const TICKS_PER_MILLISECOND = 250;
 
 export class InitialSequence {
   readonly #clock: Clock;
-  readonly #secret = new Uint8Array(16);
+  readonly #secret: Int32Array;
+  /** Inside and outside address, ports, link. */
+  readonly #words = new Int32Array(10);
 
   constructor(clock: Clock, random: Random) {
     this.#clock = clock;
-    const words = new Uint32Array(this.#secret.buffer);
-    for (let i = 0; i < words.length; i++) words[i] = random.uint32();
+    this.#secret = Int32Array.from({ length: 4 }, () => random.uint32());
   }
 
   next(flow: TcpFlow): number {
-    const ports = Uint16Array.of(flow.insidePort, flow.outsidePort, flow.link);
-    const hash = createHash("sha256")
-      .update(this.#secret)
-      .update(flow.inside)
-      .update(flow.outside)
-      .update(ports)
-      .digest();
-    return (hash.readInt32LE(0) + Math.floor(this.#clock.now() * TICKS_PER_MILLISECOND)) | 0;
+    const words = this.#words;
+    this.#put(0, flow.inside);
+    this.#put(4, flow.outside);
+    words[8] = (flow.insidePort << 16) | flow.outsidePort;
+    words[9] = flow.link;
+    return (sipHash(this.#secret, words) + Math.floor(this.#clock.now() * TICKS_PER_MILLISECOND)) | 0;
+  }
+
+  #put(at: number, address: Address): void {
+    for (let i = 0; i < 4; i++) {
+      const from = i * 4;
+      this.#words[at + i] =
+        (address[from] << 24) | (address[from + 1] << 16) | (address[from + 2] << 8) | address[from + 3];
+    }
   }
 }
