@@ -165,6 +165,8 @@ void Engine::flushSends() {
   const int32_t id = sends_.socket;
   sends_.socket = -1;
   Socket& s = sockets_[id];
+  if (s.flags & kSent) noDelay(s);
+  s.flags |= kSent;
   msghdr message{};
   message.msg_iov = sends_.vectors;
   message.msg_iovlen = static_cast<size_t>(sends_.count);

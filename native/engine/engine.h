@@ -20,6 +20,7 @@
 #pragma once
 
 #include <node_api.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <uv.h>
@@ -113,6 +114,10 @@ enum Flag : uint32_t {
   kPeerBroken = 1u << 14,     // spliced: writing to this socket failed
   kPaused = 1u << 15,         // listener: no descriptor or number left, waits for one
   kGso = 1u << 16,            // datagrams: UDP_SEGMENT may be tried
+  kForeign = 1u << 17,        // the descriptor was made elsewhere, where a duplicate may live on
+  kPeekOffset = 1u << 18,     // SO_PEEK_OFF is on
+  kSent = 1u << 19,           // a stream: something was sent
+  kNoDelay = 1u << 20,        // TCP_NODELAY is on
 };
 
 struct Socket {
@@ -169,6 +174,7 @@ struct Refusal {
   uint8_t bytes[512];
 };
 
+constexpr uint32_t kStreamEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 constexpr int32_t kRefusals = 64;
 constexpr int32_t kIdlePipes = 32;
 constexpr int32_t kSendVectors = 64;
@@ -277,6 +283,8 @@ class Engine {
   void fail(int32_t id, int error);
   void consume(Socket& socket, int64_t bytes);
   void rewind(Socket& socket, int64_t offset);
+  void setPeekOffset(Socket& socket, int64_t offset);
+  void noDelay(Socket& socket);
   ssize_t peek(Socket& socket, void* into, size_t length);
   void sendFailed(int32_t id, int error);
 

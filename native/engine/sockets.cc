@@ -15,7 +15,6 @@ namespace netns {
 
 namespace {
 
-constexpr uint32_t kStreamEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLET;
 
 void setOption(int fd, int level, int name, int value) { (void)setsockopt(fd, level, name, &value, sizeof(value)); }
@@ -38,11 +37,8 @@ int closeWith(int fd, int error) {
   return -error;
 }
 
-void setStreamOptions(int fd) {
-  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  // Urgent data crosses as ordinary data (RFC 6093): nothing is lost and offsets stay what they are.
-  setOption(fd, SOL_SOCKET, SO_OOBINLINE, 1);
-}
+// Urgent data crosses as ordinary data (RFC 6093): nothing is lost and offsets stay what they are.
+void setStreamOptions(int fd) { setOption(fd, SOL_SOCKET, SO_OOBINLINE, 1); }
 
 // A listener's socket, bound. `shared`: beside others that are.
 int bindListener(const Endpoint& local, bool shared) {
@@ -54,7 +50,9 @@ int bindListener(const Endpoint& local, bool shared) {
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (shared) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (local.family == 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  setStreamOptions(fd);  // inherited by what is accepted
+  // Both are inherited by what is accepted.
+  setStreamOptions(fd);
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) return closeWith(fd, errno);
   return fd;
 }
@@ -120,10 +118,6 @@ int32_t Engine::allocate(int fd, Kind kind, int family, State state) {
   s.pipe = -1;
   backlog_[id] = 0;
   counters_.sockets_open++;
-  if (kind == Kind::Stream && peek_offset_[family == 4 ? 0 : 1]) {
-    const int zero = 0;
-    (void)setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
-  }
   return id;
 }
 
@@ -176,7 +170,9 @@ int32_t Engine::connectWith(int fd, const Endpoint& remote) {
   if (option(fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM) return closeWith(fd, EPROTOTYPE);
   if (!setNonBlocking(fd)) return closeWith(fd, errno);
   setStreamOptions(fd);
-  return startConnect(fd, remote);
+  const int32_t id = startConnect(fd, remote);
+  if (id >= 0) sockets_[id].flags |= kForeign;
+  return id;
 }
 
 int32_t Engine::listenOn(const Endpoint& local, int backlog) {
@@ -204,8 +200,8 @@ void Engine::freeSocket(int32_t id) {
   if (s.pipe >= 0) givePipe(s.pipe, s.piped == 0);
   if (s.state == State::Closing) closing_count_--;
   if (s.flags & kPaused) paused_count_--;
-  // A duplicate of the descriptor may live on elsewhere, and would keep reporting: take it out by name.
-  (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, s.fd, nullptr);
+  // A duplicate that lives on elsewhere would keep reporting: take it out by name.
+  if (s.flags & kForeign) (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, s.fd, nullptr);
   close(s.fd);
   s.fd = -1;
   s.kind = Kind::Free;

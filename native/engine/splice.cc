@@ -64,8 +64,8 @@ void Engine::startSplices() {
       s.flags |= kReadable;
       s.state = State::Spliced;
       s.credit = 0;
-      const int off = -1;
-      (void)setsockopt(s.fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+      noDelay(s);
+      if (s.flags & kPeekOffset) setPeekOffset(s, -1);
       activate(id);
     }
     counters_.spliced_pairs++;

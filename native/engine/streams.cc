@@ -8,6 +8,8 @@
 // found by asking how much is unread (SIOCINQ).
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -68,14 +70,14 @@ bool Engine::visitListener(int32_t id) {
       }
       continue;  // ECONNABORTED and the like concern one connection only
     }
-    const int32_t accepted = adopt(fd, Kind::Stream, s.family, State::Open, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET);
+    const int32_t accepted = adopt(fd, Kind::Stream, s.family, State::Open, kStreamEvents);
     if (accepted < 0) continue;
+    sockets_[accepted].flags |= kNoDelay;
     counters_.accepted++;
     event(EventKind::Accepted, id)[4] = accepted;
     Endpoint* endpoints = eventEndpoints();
     fromSockaddr(reinterpret_cast<sockaddr*>(&address), &endpoints[0]);
     memset(&endpoints[1], 0, sizeof(Endpoint));
-    (void)localEndpoint(accepted, &endpoints[1]);
   }
   return (s.flags & kReadable) != 0;
 }
@@ -85,7 +87,7 @@ bool Engine::visitStream(int32_t id) {
   bool more = false;
   if (s.state == State::Connecting) {
     if (!(s.flags & (kWritable | kError | kHangup))) return false;
-    const int error = takeError(s.fd);
+    const int error = s.flags & (kError | kHangup) ? takeError(s.fd) : 0;
     if (error != 0 && unread(s.fd) > 0) {
       // It was connected, brought something, and is dead already: all in the order in which it happened.
       s.state = State::Open;
@@ -175,7 +177,10 @@ bool Engine::receive(int32_t id) {
 
 // Peeks at the first byte that was not reported.
 ssize_t Engine::peek(Socket& s, void* into, size_t length) {
-  if (s.peeked == 0 || peek_offset_[s.family == 4 ? 0 : 1]) return recv(s.fd, into, length, MSG_PEEK | MSG_DONTWAIT);
+  const bool offset = peek_offset_[s.family == 4 ? 0 : 1];
+  // Many streams end before anything must be peeked at behind what is not consumed yet: the offset waits until then.
+  if (offset && s.peeked > 0 && !(s.flags & kPeekOffset)) setPeekOffset(s, s.peeked);
+  if (s.peeked == 0 || offset) return recv(s.fd, into, length, MSG_PEEK | MSG_DONTWAIT);
   size_t over = static_cast<size_t>(s.peeked);
   int count = 0;
   while (over > 0 && count < kDiscardVectors) {
@@ -255,6 +260,7 @@ void Engine::sendFailed(int32_t id, int error) {
 void Engine::flushBacklog(int32_t id) {
   Socket& s = sockets_[id];
   const int64_t before = s.backlog;
+  noDelay(s);
   while (s.backlog > 0 && (s.flags & kWritable)) {
     iovec vectors[kSendVectors];
     int count = 0;
@@ -318,9 +324,21 @@ void Engine::consume(Socket& s, int64_t bytes) {
 void Engine::rewind(Socket& s, int64_t offset) {
   s.peeked = offset;
   s.flags = (s.flags & ~kEnded) | kReadable;
-  if (!peek_offset_[s.family == 4 ? 0 : 1]) return;
+  if (s.flags & kPeekOffset) setPeekOffset(s, offset);
+}
+
+void Engine::setPeekOffset(Socket& s, int64_t offset) {
   const int value = static_cast<int>(offset);
   (void)setsockopt(s.fd, SOL_SOCKET, SO_PEEK_OFF, &value, sizeof(value));
+  s.flags |= kPeekOffset;
+}
+
+// Many streams send once: a first send never waits, since a short segment only waits for the answer to a short one before it.
+void Engine::noDelay(Socket& s) {
+  if (s.flags & kNoDelay) return;
+  const int on = 1;
+  (void)setsockopt(s.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  s.flags |= kNoDelay;
 }
 
 }  // namespace netns

@@ -79,7 +79,7 @@ export enum EventKind {
   Failed = 6,
   /** id: stream socket. Its backlog, which was not 0, is 0, or fell below half of what it was when it was last reported. */
   Drained = 7,
-  /** id: listener; a: the new stream socket (already Connected, its credit 0). Addresses: the client's, and the one that it connected to. */
+  /** id: listener; a: the new stream socket (already Connected, its credit 0). Addresses: the client's, and none (localEndpoint() tells the one that it connected to). */
   Accepted = 8,
   /** id: datagram socket; slot, length: payload at HEADROOM; a: bytes of each datagram where several of the same source follow each other (the last may be shorter), else 0. Addresses: from, and the one that it came to. */
   Datagram = 9,

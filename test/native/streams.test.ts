@@ -357,12 +357,13 @@ test("a full table pauses accepting, and a freed socket resumes it", async (t) =
   rig.stop();
 });
 
-test("an accepted socket comes with the client's address and the one it connected to", async (t) => {
+test("an accepted socket comes with the client's address, and tells the one it connected to when asked", async (t) => {
   const rig = new Rig();
   const addresses: string[] = [];
   const { port } = rig.listen({
     accepted: (_listener, socket, bytes, record) => {
-      addresses.push(Buffer.from(bytes.subarray(record, record + 48)).toString("hex"));
+      const own = rig.sockets.localEndpoint(socket);
+      addresses.push(Buffer.concat([bytes.subarray(record, record + 48), own]).toString("hex"));
       rig.sockets.close(socket);
     },
   });
@@ -370,8 +371,8 @@ test("an accepted socket comes with the client's address and the one it connecte
   await once(client, "connect");
   const clientPort = client.localPort ?? 0;
   await rig.until("accepted", () => addresses.length === 1);
-  const expected = [clientPort, port].map((p) => Buffer.from(at("127.0.0.1", p)).toString("hex")).join("");
-  t.is(addresses[0], expected);
+  const expected = [at("127.0.0.1", clientPort), new Uint8Array(24), at("127.0.0.1", port)];
+  t.is(addresses[0], Buffer.concat(expected).toString("hex"));
   rig.stop();
 });
 

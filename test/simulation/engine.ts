@@ -298,7 +298,7 @@ export class SimulatedEngine implements Engine {
       stream.connected = true;
       const at = this.memory.control[Control.EventCount] * ADDRESS_STRIDE;
       this.memory.eventAddresses.set(next.client, at);
-      this.memory.eventAddresses.set(next.local, at + ENDPOINT_LENGTH);
+      this.memory.eventAddresses.fill(0, at + ENDPOINT_LENGTH, at + ADDRESS_STRIDE);
       this.#event(EventKind.Accepted, id, 0, 0, this.#open(stream));
     }
   }
