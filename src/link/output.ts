@@ -23,7 +23,8 @@ export interface Output {
   /**
    * Sends the transport header and payload at [offset, offset + length) to the sandbox. The lower headers are written
    * into the bytes directly before `offset`, which must lie in a place of small() or large(), or in a slot that the engine
-   * filled, at least HEADROOM - 60 bytes into it.
+   * filled, at least HEADROOM - 60 bytes into it. The segment itself is read when the turn is over: until then the sender
+   * may change it, but not its length.
    * TCP and UDP: the checksum field is filled by the stack. ICMP: the caller has filled it.
    * @param segment payload bytes of each TCP segment or UDP datagram when this is a super-frame, else 0. An ordinary
    *   packet longer than the MTU is sent as fragments.

@@ -20,7 +20,7 @@
  * Stateless but for its options. Asked once per flow.
  */
 import type { Address, Endpoint } from "../wire/address.js";
-import { endpoint, equalAddress, isIPv4, parseAddress } from "../wire/address.js";
+import { endpoint, endpointPort, equalAddress, isIPv4, parseAddress } from "../wire/address.js";
 import { Reject } from "../wire/reject.js";
 import type { HostLoopback } from "./config.js";
 import type { Policy, Protocol, Verdict } from "./policy.js";
@@ -68,6 +68,8 @@ const SILENT: Verdict = { kind: "refuse", reason: "silent", counter: "policy.no_
 
 export class NatPolicy implements Policy {
   readonly #options: NatPolicyOptions;
+  /** The verdict on the destination that was asked for last, which is often asked for again. */
+  #lastDialed: Verdict | null = null;
 
   constructor(options: NatPolicyOptions) {
     this.#options = options;
@@ -105,13 +107,19 @@ export class NatPolicy implements Policy {
   }
 
   #dial(destination: Address, port: number): Verdict {
+    const last = this.#lastDialed;
+    if (last?.kind === "dial" && endpointPort(last.remote) === port && equalAddress(last.remote, destination, 8)) {
+      return last;
+    }
     const { outboundAddress, outboundAddress6 } = this.#options;
     const local = isIPv4(destination) ? outboundAddress : outboundAddress6;
-    return {
+    const verdict: Verdict = {
       kind: "dial",
       remote: endpoint(destination, port),
       local: local === null ? null : endpoint(local, 0),
     };
+    this.#lastDialed = verdict;
+    return verdict;
   }
 
   #loopbackOpen(port: number): boolean {

@@ -59,6 +59,8 @@ export interface TcpContext {
   readonly counters: Counters;
   readonly options: TcpOptions;
   readonly outOfOrder: ReassemblyBudget;
+  /** Counts the turns. */
+  readonly turn: number;
 
   /** Has a flow's flush() called at the end of this turn. */
   mark(flow: TcpFlow): void;

@@ -82,6 +82,9 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   /** Payload bytes of one segment, and of one super-frame (a multiple of it). */
   mss = 536;
   chunk = 536;
+  /** Where the header of the last data segment lies, if it was sent in the turn `dataTurn` and nothing after it. */
+  dataAt = 0;
+  dataTurn = -1;
   finSent = false;
   /** Sequence number of our FIN. */
   finSeq = 0;
@@ -116,6 +119,7 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   starved = false;
   outOfOrder: Reassembly | null = null;
 
+  /** The addresses are kept, not copied. */
   constructor(
     context: TcpContext,
     link: number,
@@ -128,9 +132,9 @@ export class TcpFlow implements StreamHandler, TimerOwner {
     this.context = context;
     this.link = link;
     this.family = family;
-    this.inside = inside.slice();
+    this.inside = inside;
     this.insidePort = insidePort;
-    this.outside = outside.slice();
+    this.outside = outside;
     this.outsidePort = outsidePort;
     this.timer = new Timer(this);
     this.timeout = new RetransmissionTimeout(context.options);

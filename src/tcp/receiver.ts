@@ -270,7 +270,6 @@ function finReceived(flow: TcpFlow): void {
   flow.outOfOrder = null;
   flow.ackDue = true;
   flow.context.mark(flow);
-  flow.context.streams.shutdown(flow.socket);
   switch (flow.state) {
     case State.Established:
       flow.state = State.CloseWait;
@@ -279,8 +278,11 @@ function finReceived(flow: TcpFlow): void {
       flow.state = State.Closing;
       break;
     default:
+      // Closing ends the host's stream as well.
       timeWait(flow);
+      return;
   }
+  flow.context.streams.shutdown(flow.socket);
 }
 
 /** Both ends have said FIN, the sandbox last: what is left is to repeat the last ACK if need be (RFC 9293, 3.6.1). */

@@ -11,6 +11,9 @@ export const HEADER = 20;
 /** Bytes of a header with the options of our SYN: MSS (4), no-operation (1), window scale (3). */
 export const SYN_HEADER = 28;
 
+/** Where the flags stand in the header. */
+export const FLAGS = 13;
+
 export enum Flag {
   Fin = 0x01,
   Syn = 0x02,
@@ -60,7 +63,7 @@ export class Segment {
     if (this.sourcePort === 0 || this.destinationPort === 0) return Malformed.Port;
     this.seq = view.getInt32(transport + 4);
     this.ack = view.getInt32(transport + 8);
-    this.flags = view.getUint8(transport + 13) & 0x1f;
+    this.flags = view.getUint8(transport + FLAGS) & 0x1f;
     this.window = view.getUint16(transport + 14);
     this.offset = payload;
     this.length = end - payload;

@@ -16,7 +16,7 @@
  * Left out: SACK, congestion control beyond the above, Nagle (host programs have had theirs).
  */
 import type { TcpFlow } from "./flow.js";
-import { Flag, HEADER, PROTOCOL_TCP, writeHeader } from "./segment.js";
+import { FLAGS, Flag, HEADER, PROTOCOL_TCP, writeHeader } from "./segment.js";
 import { after, before, distance } from "./sequence.js";
 import { State, sending } from "./state.js";
 import { acknowledged as ackCarried, sendFin, sendReset, windowField } from "./transmit.js";
@@ -35,6 +35,8 @@ export function hostData(flow: TcpFlow, offset: number, length: number): void {
   writeHeader(output.view, at, flow.outsidePort, flow.insidePort, flow.sndNxt, flow.rcvNxt, flags, windowField(flow));
   const segment = length > flow.mss ? flow.mss : 0;
   output.send(flow.link, PROTOCOL_TCP, flow.outside, flow.inside, at, length + HEADER, HEADER, segment);
+  flow.dataAt = at;
+  flow.dataTurn = flow.context.turn;
   flow.probing = false;
   const idle = flow.sndUna === flow.sndMax;
   flow.sndNxt = (flow.sndNxt + length) | 0;
@@ -64,11 +66,20 @@ export function hostEnded(flow: TcpFlow): void {
     if (flow.state === State.Established) flow.state = State.FinWait1;
     else if (flow.state === State.CloseWait) flow.state = State.LastAck;
   }
-  sendFin(flow);
+  if (!appendFin(flow)) sendFin(flow);
   flow.sndNxt = (flow.sndNxt + 1) | 0;
   if (after(flow.sndNxt, flow.sndMax)) flow.sndMax = flow.sndNxt;
   timers.arm(flow.timer, clock.now(), flow.timeout.milliseconds);
   flow.context.mark(flow);
+}
+
+/** Makes the FIN part of the data segment that this turn ends with, if there is one and the window has room. */
+function appendFin(flow: TcpFlow): boolean {
+  if (flow.dataTurn !== flow.context.turn || distance(flow.sndUna, flow.sndNxt) >= flow.sndWindow) return false;
+  const { view } = flow.context.output;
+  const at = flow.dataAt + FLAGS;
+  view.setUint8(at, view.getUint8(at) | Flag.Fin | Flag.Psh);
+  return true;
 }
 
 /** The sandbox has acknowledged `bytes` more (1 or more), up to `ack`, which is not beyond `sndMax`. */

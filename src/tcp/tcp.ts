@@ -18,7 +18,7 @@ import { Timer, type Timers } from "../flow/timers.js";
 import type { Streams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { Policy } from "../policy/policy.js";
-import { type Address, familyOf } from "../wire/address.js";
+import { ADDRESS_LENGTH, type Address, equalAddress, familyOf } from "../wire/address.js";
 import type { Packet } from "../wire/packet.js";
 import { Reject } from "../wire/reject.js";
 import { DEFAULTS, type TcpContext, type TcpOptions } from "./context.js";
@@ -66,10 +66,13 @@ export class Tcp implements TcpContext {
   readonly counters: Counters;
   readonly options: TcpOptions;
   readonly outOfOrder: ReassemblyBudget;
+  turn = 0;
   readonly #policy: Policy;
   readonly #table: FlowTable;
   readonly #initial: InitialSequence;
   readonly #segment = new Segment();
+  readonly #inside = new SharedAddress();
+  readonly #outside = new SharedAddress();
   /** By id of the flow table. */
   readonly #flows: (TcpFlow | null)[] = [];
   #count = 0;
@@ -147,7 +150,9 @@ export class Tcp implements TcpContext {
       }
       flow.remove();
     }
-    const flow = this.#add(new TcpFlow(this, link, family, server, serverPort, client, clientPort));
+    const flow = this.#add(
+      new TcpFlow(this, link, family, this.#inside.of(server), serverPort, this.#outside.of(client), clientPort),
+    );
     if (flow === null) return false;
     flow.socket = socket;
     flow.listener = connection;
@@ -159,6 +164,7 @@ export class Tcp implements TcpContext {
 
   /** Does what the turn left to do: call it once, after all events. */
   endOfTurn(): void {
+    this.turn = (this.turn + 1) | 0;
     if (this.#starved.length > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
     const marked = this.#marked;
     const count = Math.min(this.#markedCount, FLUSHES_PER_TURN);
@@ -293,7 +299,15 @@ export class Tcp implements TcpContext {
       return;
     }
     const flow = this.#add(
-      new TcpFlow(this, link, family, source, segment.sourcePort, destination, segment.destinationPort),
+      new TcpFlow(
+        this,
+        link,
+        family,
+        this.#inside.of(source),
+        segment.sourcePort,
+        this.#outside.of(destination),
+        segment.destinationPort,
+      ),
     );
     if (flow === null) {
       this.#refuse(packet, segment, Reject.PortUnreachable);
@@ -345,6 +359,16 @@ const MALFORMED: Record<Malformed, string> = {
   [Malformed.Checksum]: "tcp.bad_checksum",
   [Malformed.Port]: "tcp.bad_port",
 };
+
+/** Copies of addresses: flows that follow each other often have the same, and then share one copy. */
+class SharedAddress {
+  #last: Address = new Uint8Array(ADDRESS_LENGTH);
+
+  of(address: Address): Address {
+    if (!equalAddress(this.#last, address)) this.#last = address.slice();
+    return this.#last;
+  }
+}
 
 /** A SYN in TIME-WAIT that can only be a new connection (RFC 9293, 3.6.1; RFC 1122, 4.2.2.13). */
 function opensAgain(flow: TcpFlow, segment: Segment): boolean {

@@ -1,7 +1,7 @@
 /** Ending connections: FIN both ways, half-close, reset, TIME-WAIT (RFC 9293 3.6, RFC 1122 4.2.2.13). */
 import test from "ava";
 import { Conversation, connect, fail, knock } from "./conversation.js";
-import { ACK, FIN, pattern, Rig, RST, SYN } from "./rig.js";
+import { ACK, FIN, PSH, pattern, Rig, RST, SYN } from "./rig.js";
 
 /** The host's program ends its stream; the turn that carries it. */
 function endHost(c: Conversation): void {
@@ -40,9 +40,9 @@ test("the host ends first: the sandbox sees the end behind the last byte, and ma
     segments.map((segment) => [segment.flags & FIN, segment.payload.length]),
     [
       [0, 1460],
-      [0, 540],
-      [1, 0],
+      [1, 540],
     ],
+    "the end is part of the last segment",
   );
   c.ack += 2001;
   c.say({});
@@ -56,6 +56,18 @@ test("the host ends first: the sandbox sees the end behind the last byte, and ma
   const [last] = c.say({ flags: FIN | ACK });
   t.is(last.ack, c.seq);
   t.is(c.socket.gone, "closed");
+});
+
+test("the end of the host's stream takes no part in a segment that fills the window, or that went out before", (t) => {
+  const full = Conversation.open({ window: 540, scale: 0 });
+  full.socket.write(pattern(540));
+  endHost(full);
+  t.like(full.rig.take(), [{ flags: ACK | PSH }, { flags: FIN | ACK, seq: full.ack + 540 }]);
+
+  const later = Conversation.open();
+  later.write(pattern(540));
+  endHost(later);
+  t.like(later.rig.take(), [{ flags: FIN | ACK, seq: later.ack + 540 }]);
 });
 
 test("a host that ends its stream during the handshake is heard when it is over, both ways", (t) => {
@@ -111,7 +123,7 @@ test("a FIN that is lost is repeated; one lost with data goes out behind the dat
     d.rig.pass(20);
     for (const segment of d.rig.take()) {
       t.true(segment.seq >= d.ack + 1460);
-      if (segment.flags & FIN) fin = segment.seq;
+      if (segment.flags & FIN) fin = segment.seq + segment.payload.length;
     }
     d.rig.turn();
   }

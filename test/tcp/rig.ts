@@ -225,7 +225,9 @@ export class HostSide implements Streams {
   }
 
   close(id: number): void {
-    this.open(id).gone = "closed";
+    const socket = this.open(id);
+    socket.gone = "closed";
+    socket.shutdown = true; // it ends the stream as well
   }
 
   reset(id: number): void {
@@ -321,6 +323,7 @@ export class Rig implements Output, Policy {
   readonly frames: number[] = [];
   readonly rejects: { original: Uint8Array; reason: Reject }[] = [];
   room = true;
+  readonly #sent: { offset: number; length: number; size: number }[] = [];
   readonly #packet = new Packet(this.bytes);
   #smallAt = SLOTS * SLOT_SIZE;
 
@@ -358,12 +361,14 @@ export class Rig implements Output, Policy {
       else calls.shift()?.();
     }
     this.tcp.endOfTurn();
+    this.#emit();
     this.host.commit();
     this.#smallAt = SLOTS * SLOT_SIZE;
   }
 
   /** Segments that TCP sent since the last take(). */
   take(): Wire[] {
+    this.#emit();
     return this.out.splice(0);
   }
 
@@ -432,18 +437,25 @@ export class Rig implements Output, Policy {
     header: number,
     segment: number,
   ): void {
-    const whole = decode(this.bytes.slice(offset, offset + length));
     const size = segment === 0 ? Math.max(1, length - header) : segment;
     if (segment === 0 && length + 20 > this.mtu) throw new Error(`a segment of ${length} bytes at MTU ${this.mtu}`);
     this.frames.push(length - header);
-    for (let at = 0; at === 0 || at < whole.payload.length; at += size) {
-      const last = at + size >= whole.payload.length;
-      this.out.push({
-        ...whole,
-        seq: (whole.seq + at) >>> 0,
-        flags: last ? whole.flags : whole.flags & ~(FIN | PSH),
-        payload: whole.payload.subarray(at, at + size),
-      });
+    this.#sent.push({ offset, length, size });
+  }
+
+  /** Frames are read when the turn is over, as the engine does. */
+  #emit(): void {
+    for (const { offset, length, size } of this.#sent.splice(0)) {
+      const whole = decode(this.bytes.slice(offset, offset + length));
+      for (let at = 0; at === 0 || at < whole.payload.length; at += size) {
+        const last = at + size >= whole.payload.length;
+        this.out.push({
+          ...whole,
+          seq: (whole.seq + at) >>> 0,
+          flags: last ? whole.flags : whole.flags & ~(FIN | PSH),
+          payload: whole.payload.subarray(at, at + size),
+        });
+      }
     }
   }
 
