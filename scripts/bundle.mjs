@@ -15,6 +15,9 @@ import { Script } from "node:vm";
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const bundle = path.join(root, "dist/bundle/netns-rootless.cjs");
 const cache = `${bundle}.cache`;
+const launcher = path.join(root, "native/build/Release/launcher");
+/** Set in the environment of the process that makes the cache. */
+const TRIAL = "NETNS_ROOTLESS_TRIAL";
 const TRIAL_MS = 10_000;
 
 /** Parts of Node that take it milliseconds to load and that few starts need, with the functions that we use of them. */
@@ -75,7 +78,7 @@ ${text}
 function makeCache() {
   const script = new Script(readFileSync(bundle, "latin1"), { filename: bundle });
   const start = path.join(root, "dist/src/cli/start.cjs");
-  process.argv = [process.execPath, start, "run", "--", "true"];
+  process.argv[1] = start;
   process.on("exit", () => {
     writeFileSync(`${cache}.new`, script.createCachedData());
     renameSync(`${cache}.new`, cache);
@@ -85,10 +88,11 @@ function makeCache() {
   script.runInThisContext()(Object.assign((name) => load(name), { main: { filename: start } }));
 }
 
-if (process.argv[2] === "cache") {
+if (process.env[TRIAL]) {
   makeCache();
 } else {
   await makeBundle();
   const { NODE_OPTIONS: _, ...env } = process.env;
-  spawnSync(process.execPath, [fileURLToPath(import.meta.url), "cache"], { env, stdio: "ignore", timeout: TRIAL_MS });
+  const words = ["front", process.execPath, fileURLToPath(import.meta.url), "run", "--", "true"];
+  spawnSync(launcher, words, { env: { ...env, [TRIAL]: "1" }, stdio: "ignore", timeout: TRIAL_MS });
 }

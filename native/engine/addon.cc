@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "engine.h"
+#include "system.h"
 
 namespace netns {
 
@@ -403,7 +404,8 @@ napi_value init(napi_env env, napi_value exports) {
   napi_create_function(env, "openPair", NAPI_AUTO_LENGTH, openPairOf, nullptr, &pair);
   napi_set_named_property(env, exports, "openListeners", listeners);
   napi_set_named_property(env, exports, "openPair", pair);
-  return channel_init(env, exports);
+  channel_init(env, exports);
+  return system_init(env, exports);
 }
 
 }  // namespace

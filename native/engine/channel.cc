@@ -1,5 +1,5 @@
 // Theory of operation. A channel makes a socket pair, watches one end with a uv_poll and leaves the other to be given to
-// the launcher. Every packet is one call of `message` with its bytes and the descriptors that came with it (SCM_RIGHTS,
+// the launcher; or it takes the end that a launcher was started with before us. Every packet is one call of `message` with its bytes and the descriptors that came with it (SCM_RIGHTS,
 // close-on-exec); the end of the peer is one call of `closed`. The protocol is not known here: launcher-protocol.ts.
 //
 // Life. While the channel is open it holds its JavaScript object and callbacks and keeps the loop alive. It closes once:
@@ -7,6 +7,7 @@
 // and JavaScript has let the object go.
 #include "channel.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -30,8 +31,9 @@ class Channel {
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
-  // Returns 0 or -errno; on success `peer` is the other end.
-  int open(napi_value self, napi_value message, napi_value closed, int* peer);
+  // Takes the descriptor `own`; where that is -1 it makes a pair, of which `peer` becomes the other end. Returns 0 or -errno, and
+  // has taken nothing then.
+  int open(napi_value self, napi_value message, napi_value closed, int own, int* peer);
   int send(const void* bytes, size_t length);
   void close();
   static void finalize(napi_env, void* data, void*) {
@@ -63,15 +65,25 @@ class Channel {
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 
-int Channel::open(napi_value self, napi_value message, napi_value closed, int* peer) {
+int Channel::open(napi_value self, napi_value message, napi_value closed, int own, int* peer) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return -EINVAL;
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return -errno;
+  int pair[2] = {own, -1};
+  if (own < 0) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return -errno;
+  } else {
+    int type = 0;
+    socklen_t length = sizeof type;
+    if (getsockopt(own, SOL_SOCKET, SO_TYPE, &type, &length) < 0) return -errno;
+    if (type != SOCK_SEQPACKET) return -EPROTOTYPE;
+    if (fcntl(own, F_SETFD, FD_CLOEXEC) < 0) return -errno;
+  }
   int error = uv_poll_init(loop, &poll_, pair[0]);
   if (error != 0) {
-    ::close(pair[0]);
-    ::close(pair[1]);
+    if (own < 0) {
+      ::close(pair[0]);
+      ::close(pair[1]);
+    }
     return error;
   }
   fd_ = pair[0];
@@ -201,14 +213,21 @@ napi_value close_channel(napi_env env, napi_callback_info info) {
 }
 
 napi_value open_channel(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value callbacks[2], object, peer_value;
+  size_t count = 3;
+  napi_value callbacks[3], object, peer_value;
   napi_get_cb_info(env, info, &count, callbacks, nullptr, nullptr);
   for (size_t i = 0; i < 2; i++) {
     napi_valuetype type = napi_undefined;
     if (i < count) napi_typeof(env, callbacks[i], &type);
     if (type == napi_function) continue;
     napi_throw_type_error(env, nullptr, "openChannel() wants two functions");
+    return nullptr;
+  }
+  int32_t own = -1;
+  napi_valuetype own_type = napi_undefined;
+  if (count > 2) napi_typeof(env, callbacks[2], &own_type);
+  if (own_type != napi_undefined && (napi_get_value_int32(env, callbacks[2], &own) != napi_ok || own < 3)) {
+    napi_throw_type_error(env, nullptr, "openChannel() wants a descriptor above 2, or none");
     return nullptr;
   }
   napi_property_descriptor methods[] = {
@@ -218,7 +237,7 @@ napi_value open_channel(napi_env env, napi_callback_info info) {
   napi_create_object(env, &object);
   napi_define_properties(env, object, 2, methods);
   auto* channel = new (std::nothrow) Channel(env);
-  int peer = -1, error = channel == nullptr ? -ENOMEM : channel->open(object, callbacks[0], callbacks[1], &peer);
+  int peer = -1, error = channel == nullptr ? -ENOMEM : channel->open(object, callbacks[0], callbacks[1], own, &peer);
   if (error != 0) {
     delete channel;
     napi_throw_error(env, uv_err_name(error), uv_strerror(error));
@@ -230,28 +249,12 @@ napi_value open_channel(napi_env env, napi_callback_info info) {
   return object;
 }
 
-// fs.closeSync() would do, if Node did not warn in a worker about descriptors that it did not open.
-napi_value close_fd(napi_env env, napi_callback_info info) {
-  size_t count = 1;
-  int32_t fd = -1;
-  napi_value argument;
-  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
-  if (count < 1 || napi_get_value_int32(env, argument, &fd) != napi_ok || fd < 3) {
-    napi_throw_type_error(env, nullptr, "closeFd() wants a descriptor above 2");
-    return nullptr;
-  }
-  ::close(fd);
-  return nullptr;
-}
-
 }  // namespace
 }  // namespace netns
 
 napi_value channel_init(napi_env env, napi_value exports) {
-  napi_value open, close;
+  napi_value open;
   napi_create_function(env, "openChannel", NAPI_AUTO_LENGTH, netns::open_channel, nullptr, &open);
-  napi_create_function(env, "closeFd", NAPI_AUTO_LENGTH, netns::close_fd, nullptr, &close);
   napi_set_named_property(env, exports, "openChannel", open);
-  napi_set_named_property(env, exports, "closeFd", close);
   return exports;
 }

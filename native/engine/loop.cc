@@ -142,8 +142,8 @@ bool Engine::open() {
     return false;
   }
   for (int32_t i = slots_ - 1; i >= 0; i--) free_slots_[free_count_++] = i;
+  // Only the small tables: what is written to becomes resident, and takes its time. A socket that was never used is all zero.
   for (int32_t i = max_sockets_ - 1; i >= 0; i--) {
-    sockets_[i].fd = -1;
     free_sockets_[free_socket_count_++] = i;
     unused_pipes_[unused_pipe_count_++] = i;
   }

@@ -71,6 +71,21 @@ int control_receive(int channel, struct message *header, pid_t *sender) {
   return 1;
 }
 
+int control_receive_text(int channel, struct message *header, char *text, size_t size, size_t *length) {
+  struct iovec parts[2] = {{.iov_base = header, .iov_len = sizeof *header}, {.iov_base = text, .iov_len = size}};
+  struct msghdr packet = {.msg_iov = parts, .msg_iovlen = 2};
+  ssize_t received;
+  do received = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC); /* without room for descriptors the kernel gives none */
+  while (received < 0 && errno == EINTR);
+  if (received <= 0) return (int)received;
+  if (received < (ssize_t)sizeof *header || (packet.msg_flags & MSG_TRUNC)) {
+    errno = EPROTO;
+    return -1;
+  }
+  *length = (size_t)received - sizeof *header;
+  return 1;
+}
+
 _Noreturn void fail(const char *step, int error, const char *detail, ...) {
   char text[1024];
   int used = snprintf(text, sizeof text, "%s\n", step);

@@ -17,6 +17,9 @@ bool control_send(int channel, struct message header, const char *text, const in
  */
 int control_receive(int channel, struct message *header, pid_t *sender);
 
+/* The same with a text of up to `size` bytes, of which `length` came. */
+int control_receive_text(int channel, struct message *header, char *text, size_t size, size_t *length);
+
 /* Reports a failed step with its errno over CONTROL_FD and ends this process with 125. */
 _Noreturn void fail(const char *step, int error, const char *detail, ...) __attribute__((format(printf, 3, 4)));
 

@@ -1,34 +1,47 @@
 /*
  * The launcher: a process of one thread, which may therefore enter namespaces, between the program outside and the command.
- * It is started by src/sandbox with a SOCK_SEQPACKET pair as descriptor 3 and stays as the supervisor. options.h has its
- * command line, protocol.h what is said on descriptor 3, supervisor.c and init.c how the processes belong together:
+ * It is started by front.c, before Node, or by src/sandbox, with a SOCK_SEQPACKET pair as descriptor 3, and stays as the
+ * supervisor. options.h has its command line, protocol.h what is said on descriptor 3, supervisor.c and init.c how the
+ * processes belong together:
  *
  *     node ── launcher (supervisor: user and network namespace)
  *                └── init (PID and mount namespace, process 1)
  *                      └── the command
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "control.h"
+#include "front.h"
 #include "options.h"
 #include "supervisor.h"
 
-int main(int count, char **arguments) {
+static void take_channel(void) {
   int type = 0;
   socklen_t length = sizeof type;
   if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_SEQPACKET) {
     fputs("this is a part of netns-rootless, which starts it: run netns-rootless instead\n", stderr);
-    return 125;
+    _exit(125);
   }
   fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
   close_descriptors(CONTROL_FD + 1, ~0u);
-  struct options options = parse_options(count, arguments);
+}
+
+int main(int count, char **arguments) {
+  bool front = count > 1 && !strcmp(arguments[1], "front");
+  if (front) begin_front(count, arguments); /* returns in the launcher */
+  take_channel();
+  if (front) create_namespaces();
+  struct options options = front ? receive_options(count, arguments) : parse_options(count, arguments);
   if (options.attach) {
     struct target target = enter_namespaces(&options);
     return supervise_target(&options, &target, create_network(&options));
   }
-  create_namespaces(&options);
+  if (!front) create_namespaces();
+  configure_namespaces(&options);
   return supervise_command(&options);
 }

@@ -26,12 +26,16 @@ static void write_file(const char *step, const char *path, const char *text, boo
   close(fd);
 }
 
-void create_namespaces(const struct options *options) {
-  uid_t user = geteuid();
-  gid_t group = getegid();
-  int flags = CLONE_NEWUSER | CLONE_NEWNET | (options->hostname ? CLONE_NEWUTS : 0);
-  if (unshare(flags) < 0) fail("unshare", errno, "user and network namespace");
+static uid_t user;
+static gid_t group;
 
+void create_namespaces(void) {
+  user = geteuid(); /* inside there is no such number until it is mapped */
+  group = getegid();
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) fail("unshare", errno, "user and network namespace");
+}
+
+void configure_namespaces(const struct options *options) {
   char map[64];
   snprintf(map, sizeof map, "%u %u 1\n", options->root ? 0 : user, user);
   write_file("id-map", "/proc/self/uid_map", map, true);
@@ -39,8 +43,9 @@ void create_namespaces(const struct options *options) {
   snprintf(map, sizeof map, "%u %u 1\n", options->root ? 0 : group, group);
   write_file("id-map", "/proc/self/gid_map", map, true);
 
-  if (options->hostname && sethostname(options->hostname, strlen(options->hostname)) < 0)
-    fail("hostname", errno, "%s", options->hostname);
+  if (!options->hostname) return;
+  if (unshare(CLONE_NEWUTS) < 0) fail("unshare", errno, "UTS namespace");
+  if (sethostname(options->hostname, strlen(options->hostname)) < 0) fail("hostname", errno, "%s", options->hostname);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b) {

@@ -4,8 +4,10 @@
 
 #include "options.h"
 
-/* New user and network (and UTS, with a hostname) namespaces; the caller is mapped to itself, or to root. */
-void create_namespaces(const struct options *options);
+/* New user and network namespaces, in which the caller is nobody yet. */
+void create_namespaces(void);
+/* Maps the caller to itself, or to root, and gives the namespaces their hostname. */
+void configure_namespaces(const struct options *options);
 
 struct target {
   int pidfd; /* readable when the process has ended; -1: by path, or the kernel has none */

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control.h"
 
@@ -115,5 +116,31 @@ struct options parse_options(int count, char **arguments) {
   options.command = arguments + optind;
   if (options.attach && !options.pid == !options.path) fail("options", EINVAL, "attach wants one of --pid and --path");
   if (options.attach == (optind < count)) fail("options", EINVAL, options.attach ? "attach starts no program" : "no program given");
+  return options;
+}
+
+struct options receive_options(int count, char **arguments) {
+  enum { MAX_WORDS = 64 };
+  static char text[MAX_CONFIGURATION]; /* the options point into it */
+  struct message request;
+  size_t length = 0;
+  int received = control_receive_text(CONTROL_FD, &request, text, sizeof text, &length);
+  if (received == 0) _exit(0);
+  bool good = received > 0 && request.kind == REQUEST_CONFIGURE && length > 0 && text[length - 1] == 0 && request.a > 0 &&
+              request.a < count;
+  if (!good) fail("protocol", EPROTO, "a malformed configuration");
+
+  char *words[MAX_WORDS + 3];
+  int used = 0;
+  words[used++] = arguments[0];
+  for (char *at = text; at < text + length; at += strlen(at) + 1) {
+    if (used > MAX_WORDS) fail("protocol", EPROTO, "a configuration of more than %d words", MAX_WORDS);
+    words[used++] = at;
+  }
+  char **command = arguments + count - request.a;
+  words[used++] = (char *)"--";
+  words[used++] = command[0];
+  struct options options = parse_options(used, words);
+  options.command = command;
   return options;
 }

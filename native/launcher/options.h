@@ -47,4 +47,10 @@ struct options {
 
 struct options parse_options(int count, char **arguments);
 
+/*
+ * The same for a launcher that front.c forked: waits for REQUEST_CONFIGURE, and takes the command from the end of `arguments`.
+ * Ends this process when the channel ends instead.
+ */
+struct options receive_options(int count, char **arguments);
+
 #endif

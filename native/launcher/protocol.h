@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-enum { CONTROL_FD = 3, MAX_TEXT = 8192, MAX_SOCKETS = 32, MAX_QUEUES = 16 };
+enum { CONTROL_FD = 3, MAX_TEXT = 8192, MAX_SOCKETS = 32, MAX_QUEUES = 16, MAX_CONFIGURATION = 65536 };
 
 struct message {
   uint32_t kind;
@@ -23,6 +23,9 @@ enum request {
   REQUEST_SOCKETS = 2, /* a: family 4 or 6; b: 1 stream, 2 datagram; c: how many, 1 to MAX_SOCKETS */
   REQUEST_SIGNAL = 3,  /* a: number; b: 1 if it may have come from the terminal */
   REQUEST_RELEASE = 4, /* end everything */
+  REQUEST_CONFIGURE = 5, /* the first one to a launcher that front.c forked, and to no other. a: how many of the last
+                            arguments are the command; text: the words of options.h from `run` to before `--`, each with a
+                            zero byte behind it, MAX_CONFIGURATION bytes at most */
 };
 
 /* From the launcher. */

@@ -9,9 +9,9 @@ function warn(text: string): void {
 async function main(): Promise<number> {
   try {
     const { restoreEnvironment } = await import("./environment.js");
-    restoreEnvironment();
+    const { prepared } = restoreEnvironment();
     const { runProgram } = await import("./program.js");
-    return await runProgram(process.argv.slice(2));
+    return await runProgram(process.argv.slice(2), prepared);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : "";
     // Wherever it comes from, a module that could not be loaded included: so nothing more is loaded to say so.

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { NetnsError, printable } from "../errors.js";
+import type { PreparedLauncher } from "../sandbox/sandbox.js";
 import type { AttachWishes } from "./attach.js";
 import { PREFIX } from "./log.js";
 import { DEFAULT_CIDR, DEFAULT_CIDR6, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
@@ -22,13 +23,16 @@ Exit codes of run: the command's own; 128 + n where signal n ended it; 127 not f
 2 wrong option; 125 a part of ours failed, or this host cannot do it (see doctor).
 `;
 
-/** Runs what the arguments (without node and script) ask for, and returns the exit code. Throws a NetnsError. */
-export async function runProgram(args: readonly string[]): Promise<number> {
+/**
+ * Runs what the arguments (without node and script) ask for, and returns the exit code. Throws a NetnsError.
+ * @param prepared a launcher that waits already, for `run`
+ */
+export async function runProgram(args: readonly string[], prepared: PreparedLauncher | null = null): Promise<number> {
   if (args.length === 0) {
     throw new NetnsError("USAGE", "nothing to do; expected run, attach or doctor, see netns-rootless --help");
   }
   let code = 0;
-  const program = createProgram((exitCode) => {
+  const program = createProgram(prepared, (exitCode) => {
     code = exitCode;
   });
   try {
@@ -40,7 +44,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   }
 }
 
-function createProgram(done: (exitCode: number) => void): Command {
+function createProgram(prepared: PreparedLauncher | null, done: (exitCode: number) => void): Command {
   const program = new Command("netns-rootless")
     .description("A network of its own for a program, without root.")
     .version(version(), "-V, --version", "print the version")
@@ -74,7 +78,7 @@ function createProgram(done: (exitCode: number) => void): Command {
         );
       }
       const { run } = await import("./run.js");
-      done(await run(command, wishes));
+      done(await run(command, wishes, prepared));
     });
 
   withNetworkOptions(program.command("attach"))

@@ -11,7 +11,7 @@ import type { Network } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { hostResolverSettings, hosts, resolvConf } from "../sandbox/files.js";
 import { launch } from "../sandbox/launch.js";
-import type { ExitStatus, InsideNetwork, Sandbox } from "../sandbox/sandbox.js";
+import type { ExitStatus, InsideNetwork, PreparedLauncher, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings } from "./options.js";
@@ -25,7 +25,11 @@ export interface RunWishes extends NetworkWishes, LogOptions {
 const DRAIN_MS = 10_000;
 
 /** Returns the exit code. Throws a NetnsError when the command could not be started, or lost its network. */
-export async function run(command: readonly string[], wishes: RunWishes): Promise<number> {
+export async function run(
+  command: readonly string[],
+  wishes: RunWishes,
+  prepared: PreparedLauncher | null = null,
+): Promise<number> {
   const settings = networkSettings(wishes);
   const log = await openLog(wishes);
   let sandbox: Sandbox | null = null;
@@ -41,7 +45,11 @@ export async function run(command: readonly string[], wishes: RunWishes): Promis
     else sandbox.signal(signal, fromTerminal);
   });
   try {
-    const session = await openSession(settings, (inside) => launchCommand(command, settings, wishes, inside), log);
+    const session = await openSession(
+      settings,
+      (inside) => launchCommand(command, settings, { root: wishes.root, prepared }, inside),
+      log,
+    );
     let drain = 0;
     try {
       if (early !== null) return signalExitCode(early);
@@ -61,11 +69,17 @@ export async function run(command: readonly string[], wishes: RunWishes): Promis
   }
 }
 
+export interface LaunchWishes {
+  readonly root?: boolean | undefined;
+  readonly env?: NodeJS.ProcessEnv | undefined;
+  readonly prepared?: PreparedLauncher | null;
+}
+
 /** Makes the namespace for a command, with the files and names that belong to these settings. */
 export async function launchCommand(
   command: readonly string[],
   settings: NetworkSettings,
-  options: { readonly root?: boolean | undefined; readonly env?: NodeJS.ProcessEnv | undefined },
+  options: LaunchWishes,
   inside: InsideNetwork,
 ): Promise<Sandbox> {
   const subnets = [inside.v4, inside.v6].filter((subnet) => subnet !== null);
@@ -74,6 +88,7 @@ export async function launchCommand(
     command,
     env: options.env ?? process.env,
     root: options.root === true,
+    prepared: options.prepared ?? null,
     hostname: settings.hostname,
     resolvConf: settings.serveDns
       ? resolvConf({ nameserver: formatAddress(nameserver(settings)), ...hostResolverSettings() })

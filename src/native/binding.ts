@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { NetnsError } from "../errors.js";
 import type { ChannelBinding } from "./channel.js";
 import type { Engine } from "./engine.js";
+import type { SystemBinding } from "./system.js";
 
 export interface EngineOptions {
   /** Slots of the slab, 64 to 30,000. Memory is used only for those that were ever filled, 68 KiB each. Default: 896, some 60 MB. */
@@ -21,7 +22,7 @@ export interface EngineOptions {
 }
 
 /** All that the addon exports. */
-export interface Addon extends ChannelBinding {
+export interface Addon extends ChannelBinding, SystemBinding {
   readonly Engine: new (options: Required<EngineOptions>) => Engine;
   /**
    * Listeners of one place (an endpoint as in wire/address.ts), for as many engines: the kernel deals the connections out by their

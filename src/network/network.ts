@@ -11,7 +11,6 @@
  * `drain()` waits until what the sandbox sent has left for the host's sockets, `close()` ends everything at once. An
  * exception out of a turn is a bug of ours: it ends the network and rejects `failed`.
  */
-import { randomFillSync } from "node:crypto";
 import { NetnsError } from "../errors.js";
 import type { Clock, Random } from "../flow/clock.js";
 import { Counters } from "../flow/counters.js";
@@ -20,7 +19,7 @@ import { Timers } from "../flow/timers.js";
 import type { Turns } from "../flow/turns.js";
 import { HostSockets } from "../host/host-sockets.js";
 import { Icmp } from "../icmp/icmp.js";
-import { createEngine } from "../native/binding.js";
+import { createEngine, native } from "../native/binding.js";
 import { Control, type Engine } from "../native/engine.js";
 import type { HostLoopback, Log, PublishSpec } from "../policy/config.js";
 import { LoggedPolicy } from "../policy/logged-policy.js";
@@ -291,11 +290,11 @@ export class Network {
    * command has ended and its namespace is still held: then every socket inside has been closed.
    */
   async drain(milliseconds: number): Promise<void> {
-    const end = performance.now() + milliseconds;
+    const end = process.uptime() + milliseconds / 1000; // performance.now() would load another part of Node
     // One turn at least: frames may have come that no turn has read yet.
     await new Promise<void>((resolve) => this.#turns.enter(resolve, resolve));
     while (!this.#closed && this.#busy()) {
-      if (performance.now() > end) {
+      if (process.uptime() > end) {
         this.#config.log.warn(
           `gave up on ${this.#flows.size + this.#publisher.spliced} flows that did not end within ${milliseconds / 1000} s`,
         );
@@ -355,14 +354,15 @@ export class Network {
   }
 }
 
-/** Random numbers from the system, a page of them at a time. */
+/** Random numbers from the kernel, a page of them at a time. */
 function cryptographicRandom(): Random {
   const pool = new Uint32Array(256);
+  const bytes = new Uint8Array(pool.buffer);
   let used = pool.length;
   return {
     uint32() {
       if (used === pool.length) {
-        randomFillSync(pool);
+        native().fillRandom(bytes);
         used = 0;
       }
       return pool[used++];

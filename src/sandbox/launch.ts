@@ -1,13 +1,15 @@
-import { randomBytes } from "node:crypto";
 import { NetnsError } from "../errors.js";
+import { native } from "../native/binding.js";
 import { explainFailure } from "./host-checks.js";
-import { startLauncher } from "./launcher-process.js";
-import { runArguments } from "./launcher-protocol.js";
+import { discardPrepared } from "./launcher-child.js";
+import { type ConfiguredLauncher, startLauncher } from "./launcher-process.js";
+import { encodeConfiguration, runArguments, runWords } from "./launcher-protocol.js";
 import type { LaunchOptions, Sandbox } from "./sandbox.js";
 
 /** A random locally administered unicast MAC address. */
 export function randomMac(): string {
-  const bytes = randomBytes(6);
+  const bytes = new Uint8Array(6);
+  native().fillRandom(bytes);
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
@@ -28,6 +30,17 @@ export async function launch(options: LaunchOptions): Promise<Sandbox> {
     env: options.env,
     mac,
     queues: options.network.queues,
+    prepared: withConfiguration(options, mac),
     explain: explainFailure,
   });
+}
+
+/** A prepared launcher takes no configuration of any length; then it ends, and one is started with it as its command line. */
+function withConfiguration(options: LaunchOptions, mac: string): ConfiguredLauncher | null {
+  const { prepared } = options;
+  if (!prepared) return null;
+  const configuration = encodeConfiguration(runWords(options, mac), options.command.length);
+  if (configuration) return { ...prepared, configuration };
+  discardPrepared(prepared);
+  return null;
 }

@@ -2,9 +2,8 @@
  * One launcher, from its start to its end, as a Sandbox.
  *
  * Theory of operation. The launcher is a child process with our terminal, our process group and a channel as its
- * descriptor 3. It says Ready (with the TAP) or Failed; after Start it says Exited when the command has ended, and ends
- * itself on Release, or when the channel closes because we are gone. Its own end is the child's `exit` event: nothing of the
- * sandbox is left then but descriptors that were handed out.
+ * descriptor 3. A prepared one, which waits for it, is told its configuration. It says Ready (with the TAP) or Failed; after Start it says Exited when the command has ended, and ends
+ * itself on Release, or when the channel closes because we are gone. After its own end nothing of the sandbox is left but descriptors that were handed out.
  *
  *     starting --Ready--> up --Exited--> ended --release()--> gone
  *        └------------ Failed, or the launcher dies ----------^     (`exited` rejects, unless Exited came before)
@@ -13,11 +12,11 @@
  * of connections waits for one round trip and not for one each. The stock is bounded by one batch and grows only for a kind
  * of socket that somebody asked for.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { NetnsError } from "../errors.js";
-import { launcherPath, native } from "../native/binding.js";
+import { native } from "../native/binding.js";
 import type { Channel } from "../native/channel.js";
+import { type LauncherChild, preparedLauncher, spawnLauncher } from "./launcher-child.js";
 import {
   decodeReply,
   encodeRequest,
@@ -29,16 +28,24 @@ import {
   Request,
   SocketType,
 } from "./launcher-protocol.js";
-import type { ExitStatus, Sandbox } from "./sandbox.js";
+import type { ExitStatus, PreparedLauncher, Sandbox } from "./sandbox.js";
 import { SocketStock } from "./socket-stock.js";
 
+/** A launcher that waits for its configuration. */
+export interface ConfiguredLauncher extends PreparedLauncher {
+  readonly configuration: Uint8Array;
+}
+
 export interface LauncherStart {
+  /** Of a new launcher. */
   readonly arguments: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   /** `aa:bb:cc:dd:ee:ff`, as in the arguments. */
   readonly mac: string;
   /** Queues of the TAP, as in the arguments. */
   readonly queues: number;
+  /** Not null: this launcher gets its configuration, and none is started. */
+  readonly prepared?: ConfiguredLauncher | null;
   /** Makes the error that the caller gets of a step that failed. */
   readonly explain: (failure: LauncherFailure) => Error;
 }
@@ -65,7 +72,7 @@ class LauncherProcess implements Sandbox {
   notes: readonly string[] = [];
 
   readonly #channel: Channel;
-  readonly #child: ChildProcess;
+  readonly #child: LauncherChild;
   readonly #explain: (failure: LauncherFailure) => Error;
   readonly #queues: number;
   readonly #exited = deferred<ExitStatus>();
@@ -73,6 +80,8 @@ class LauncherProcess implements Sandbox {
   readonly #stocks = new Map<string, SocketStock>();
   #ready: { resolve: (sandbox: Sandbox) => void; reject: (error: Error) => void } | null;
   #failure: Error | null = null;
+  /** `exited` is settled. */
+  #reported = false;
   #ended = false;
 
   constructor(start: LauncherStart, resolve: (sandbox: Sandbox) => void, reject: (error: Error) => void) {
@@ -85,25 +94,27 @@ class LauncherProcess implements Sandbox {
     this.#channel = native().openChannel(
       (bytes, fds) => this.#receive(bytes, fds),
       () => closed.resolve(),
+      start.prepared?.channel,
     );
+    this.#child = start.prepared ? preparedLauncher(start.prepared, closed.promise) : this.#spawn(start);
+    if (start.prepared) this.#channel.send(start.prepared.configuration);
+    this.#child.ended.then(
+      // Node may see the end before the last packets; the channel closes when they have been read.
+      (how) => closed.promise.then(() => this.#end(how)),
+      (error) => this.#end(error),
+    );
+  }
+
+  #spawn(start: LauncherStart): LauncherChild {
+    const { peer } = this.#channel;
     try {
-      this.#child = spawn(launcherPath(), [...start.arguments], {
-        env: start.env,
-        stdio: ["inherit", "inherit", "inherit", this.#channel.peer],
-      });
+      return spawnLauncher(start.arguments, start.env, peer);
     } catch (error) {
       this.#channel.close();
-      throw spawnError(error);
+      throw error;
     } finally {
-      native().closeFd(this.#channel.peer);
+      native().closeFd(peer);
     }
-    this.#child.once("error", (error) => this.#end(spawnError(error)));
-    this.#child.once("exit", (code, signal) => {
-      const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
-      const error = new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`);
-      // Node may see the end before the last packets; the channel closes when they have been read.
-      closed.promise.then(() => this.#end(error));
-    });
   }
 
   get exited(): Promise<ExitStatus> {
@@ -130,7 +141,7 @@ class LauncherProcess implements Sandbox {
 
   release(): Promise<void> {
     this.#send(Request.Release);
-    this.#child.kill("SIGCONT"); // it may have been stopped, and could not answer then
+    this.#child.resume(); // it may have been stopped, and could not answer then
     return this.#gone.promise;
   }
 
@@ -152,8 +163,13 @@ class LauncherProcess implements Sandbox {
     const message = decodeReply(bytes);
     if (message?.kind === Reply.Ready && this.#ready) this.#becomeReady(message, fds);
     else if (message?.kind === Reply.Sockets) this.#stock(message.a, message.b).put(fds, message.c);
-    else if (message?.kind === Reply.Exited) this.#exited.resolve(exitStatus(message));
+    else if (message?.kind === Reply.Exited) this.#report(exitStatus(message));
     else if (message?.kind === Reply.Failed) this.#failure ??= this.#explain(failureOf(message));
+  }
+
+  #report(status: ExitStatus): void {
+    this.#reported = true;
+    this.#exited.resolve(status);
   }
 
   #becomeReady(message: Message, fds: number[]): void {
@@ -177,14 +193,18 @@ class LauncherProcess implements Sandbox {
     this.#ready = null;
   }
 
-  /** Nothing of the launcher is left. `error` counts where nothing better was said before. */
-  #end(error: Error): void {
+  /** Nothing of the launcher is left. `cause`, how it ended or why it never was, counts where nothing better was said before. */
+  #end(cause: string | Error): void {
     this.#ended = true;
-    this.#failure ??= error;
     this.#channel.close();
-    this.#ready?.reject(this.#failure);
-    this.#ready = null;
-    this.#exited.reject(this.#failure); // of no effect after Exited
+    if (this.#ready || !this.#reported) {
+      const unexpected = (how: string) =>
+        new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`);
+      const error = this.#failure ?? (typeof cause === "string" ? unexpected(cause) : cause);
+      this.#ready?.reject(error);
+      this.#ready = null;
+      this.#exited.reject(error);
+    }
     for (const stock of this.#stocks.values()) stock.close(new NetnsError("NAMESPACE", "the sandbox has ended"));
     this.#gone.resolve();
   }
@@ -192,25 +212,4 @@ class LauncherProcess implements Sandbox {
 
 function exitStatus({ a: code, b: signal }: Message): ExitStatus {
   return { code: code < 0 ? null : code, signal: signal < 0 ? null : signal };
-}
-
-function spawnError(error: unknown): NetnsError {
-  const code = error instanceof Error && "code" in error ? error.code : "";
-  if (code === "E2BIG") {
-    return new NetnsError("USAGE", "the command line and environment are too long for this system: shorten them", {
-      cause: error,
-    });
-  }
-  if (code === "EAGAIN")
-    return new NetnsError(
-      "HOST_LACKS",
-      "this user may start no more processes (EAGAIN): end some, or raise the limit (ulimit -u)",
-      { cause: error },
-    );
-  if (code === "EMFILE" || code === "ENFILE") {
-    const text = `too many open files (${code}): raise the limit (ulimit -n 1024)`;
-    return new NetnsError("HOST_LACKS", text, { cause: error });
-  }
-  const text = `cannot start ${launcherPath()} (${code}): build it with npm ci, or install the package again`;
-  return new NetnsError("NATIVE", text, { cause: error });
 }

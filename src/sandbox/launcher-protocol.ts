@@ -6,6 +6,8 @@
 import type { InsideNetwork, InsideSubnet, LaunchOptions } from "./sandbox.js";
 
 const HEADER = 16;
+/** Bytes of the text of Request.Configure. */
+const MAX_CONFIGURATION = 65_536;
 /** The most sockets that one request may ask for. */
 export const MAX_SOCKETS = 32;
 
@@ -16,6 +18,8 @@ export enum Request {
   /** a: number; b: 1 if it may have come from the terminal. */
   Signal = 3,
   Release = 4,
+  /** To a prepared launcher, first of all. a: how many of its last arguments are the command; text: the other arguments. */
+  Configure = 5,
 }
 
 export enum Reply {
@@ -59,6 +63,16 @@ export function encodeRequest(kind: Request, a = 0, b = 0, c = 0): Uint8Array {
   return new Uint8Array(Int32Array.of(kind, a, b, c).buffer);
 }
 
+/** For a prepared launcher, whose last `commandLength` arguments are the command. Null when it does not fit. */
+export function encodeConfiguration(words: readonly string[], commandLength: number): Uint8Array | null {
+  const text = new TextEncoder().encode(words.map((word) => `${word}\0`).join(""));
+  if (text.length > MAX_CONFIGURATION) return null;
+  const bytes = new Uint8Array(HEADER + text.length);
+  bytes.set(encodeRequest(Request.Configure, commandLength));
+  bytes.set(text, HEADER);
+  return bytes;
+}
+
 /** Null when the message is shorter than its header. */
 export function decodeReply(bytes: Uint8Array): Message | null {
   if (bytes.length < HEADER) return null;
@@ -87,13 +101,18 @@ function subnetArguments(subnet: InsideSubnet | null, suffix: "" | "6"): string[
   return [`--address${suffix}`, `${address}/${prefix}`, `--gateway${suffix}`, gateway];
 }
 
-export function runArguments(options: LaunchOptions, mac: string): string[] {
+/** What stands before `--` and the command. */
+export function runWords(options: LaunchOptions, mac: string): string[] {
   const given = ["run", ...networkArguments(options.network, mac)];
   if (options.root) given.push("--root");
   if (options.hostname !== null) given.push("--hostname", options.hostname);
   if (options.resolvConf !== null) given.push("--resolv-conf", options.resolvConf);
   if (options.hosts !== null) given.push("--hosts", options.hosts);
-  return [...given, "--", ...options.command];
+  return given;
+}
+
+export function runArguments(options: LaunchOptions, mac: string): string[] {
+  return [...runWords(options, mac), "--", ...options.command];
 }
 
 export function attachArguments(

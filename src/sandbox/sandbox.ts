@@ -25,6 +25,13 @@ export interface InsideNetwork {
   readonly queues: number;
 }
 
+/** A launcher that was started before us, by native/launcher/front.c, with our own arguments and environment. */
+export interface PreparedLauncher {
+  /** Our end of its channel. */
+  readonly channel: number;
+  readonly pid: number;
+}
+
 export interface LaunchOptions {
   readonly network: InsideNetwork;
   /** Program and arguments; found by PATH of `env`. */
@@ -36,6 +43,8 @@ export interface LaunchOptions {
   /** Contents of /etc/resolv.conf and /etc/hosts inside; null: leave the host's. */
   readonly resolvConf: string | null;
   readonly hosts: string | null;
+  /** Take this launcher instead of starting one: `env` is its environment, and `command` the end of its arguments. */
+  readonly prepared?: PreparedLauncher | null;
 }
 
 export interface ExitStatus {

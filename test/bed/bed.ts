@@ -51,7 +51,14 @@ export const SANDBOX_DNS = "10.0.2.3";
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
 /** Our helpers written in Python. */
 export const PROGRAMS = `${ROOT}/test/bed/programs`;
-const MAIN = `${ROOT}/dist/src/cli/main.js`;
+const NATIVE = process.env.NETNS_ROOTLESS_NATIVE ?? `${ROOT}/native/build/Release`;
+/** The program as scripts/start.sh starts it, but with what tsc made, so that a stack trace names our files. */
+export const MAIN: readonly string[] = [
+  `${NATIVE}/launcher`,
+  "front",
+  process.execPath,
+  `${ROOT}/dist/src/cli/main.js`,
+];
 
 export type Side = "host" | "internet";
 
@@ -127,7 +134,7 @@ export class Bed {
 
   /** Starts netns-rootless on the host. */
   netns(args: readonly string[], options: ProgramOptions = {}): Program {
-    return this.host([process.execPath, MAIN, ...args], options);
+    return this.host([...MAIN, ...args], options);
   }
 
   /** Starts a command in a new sandbox: `netns-rootless run FLAGS -- COMMAND`. */

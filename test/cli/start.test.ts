@@ -47,6 +47,20 @@ test("the command has the certificates for Node, our own Node does not read them
   t.is(stderr, "", "Node warns of a file that is not there");
 });
 
+test("the launcher that was forked before Node is the one that runs the command, with the caller's limits", async (t) => {
+  const script = 'exec 2>&1; tr "\\0" " " </proc/1/cmdline; echo; ulimit -Sn; ls /proc/self/fd | tr "\\n" " "';
+  const limited = ["-c", 'ulimit -Sn 64; exec "$0" run -- sh -c "$1"', installed(t.teardown), script];
+  const { stdout } = await run("sh", limited);
+  const [init = "", ...rest] = stdout.split("\n");
+  t.regex(init, /launcher front \S+ \S+start\.cjs run -- sh -c/);
+  t.deepEqual(rest, ["64", "0 1 2 3 "]);
+});
+
+test("it starts with a standard descriptor closed, too", async (t) => {
+  const { stdout } = await run("sh", ["-c", '"$0" run -- echo up <&-', installed(t.teardown)]);
+  t.is(stdout, "up\n");
+});
+
 test("V8 takes the code cache that the build made", (t) => {
   const ask = `
     const { readFileSync } = require("node:fs");

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import test from "ava";
-import { Bed, GATEWAY, ROOT } from "../bed/bed.js";
+import { Bed, GATEWAY, MAIN, ROOT } from "../bed/bed.js";
 
 test.serial("the command's exit code is ours", async (t) => {
   const bed = await Bed.create(t);
@@ -66,7 +66,7 @@ test.serial("standard input, output and error pass through, as they are", async 
   t.is(code, 0);
   t.is(stdout, "one\ntwo\n");
   t.is(stderr, "problem\n");
-  const main = `${process.execPath} ${ROOT}/dist/src/cli/main.js`;
+  const main = MAIN.join(" ");
   const pipe = `head -c 50M /dev/urandom >/tmp/data; cat /tmp/data | ${main} run -- cat | sha256sum; sha256sum </tmp/data`;
   const [through, original] = (await bed.host(["bash", "-c", pipe], { input: "" }).succeed()).trim().split("\n");
   t.is(through, original);
@@ -83,7 +83,7 @@ test.serial("the command has the caller's ids, directory, environment, mask, and
   const outside = await bed
     .host(["sh", "-c", `umask 027; ulimit -t 4711; exec bash -c "$1"`, "sh", script], options)
     .succeed();
-  const main = `${process.execPath} ${ROOT}/dist/src/cli/main.js`;
+  const main = MAIN.join(" ");
   const inside = await bed
     .host(["sh", "-c", `umask 027; ulimit -t 4711; exec ${main} run -- bash -c "$1"`, "sh", script], options)
     .succeed();
@@ -211,7 +211,7 @@ proc finish {} {
 
 async function terminal(bed: Bed, script: string): Promise<string> {
   await bed.host(["sh", "-c", "cat >/tmp/script.exp"], { input: SPAWN + script }).succeed();
-  const main = `${process.execPath} ${ROOT}/dist/src/cli/main.js`;
+  const main = MAIN.join(" ");
   return bed
     .host(["expect", "/tmp/script.exp"], { env: { NETNS: `${main} run --`, PS1: "> " }, input: "" })
     .succeed(60_000);
