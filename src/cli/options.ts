@@ -197,7 +197,7 @@ export function parsePublish(text: string): PublishSpec[] {
     } catch {
       throw wrong(`${bare || "nothing"} is not an IP address`);
     }
-    if (isIPv4(host) && formatAddress(host) === "0.0.0.0") host = null;
+    if (isLinkLocal(host)) throw wrong("a link-local address means nothing without an interface, publish on [::]");
   }
   const hostPorts = portRange(outside, 0);
   if (hostPorts === null) throw wrong(`the host port ${outside || "is missing,"} is not 0 to 65535`);
@@ -219,13 +219,15 @@ function parsePublishAll(texts: readonly string[]): PublishSpec[] {
   const taken = new Set<string>();
   for (const text of texts) {
     for (const spec of parsePublish(text)) {
-      const key = `${spec.host === null ? "0.0.0.0" : formatAddress(spec.host)} ${spec.hostPort}/${spec.protocol}`;
-      if (spec.hostPort !== 0 && taken.has(key)) {
-        throw usage(
-          `--publish ${text}: host port ${spec.hostPort}/${spec.protocol} is published twice; give each its own`,
-        );
+      const hosts = spec.host === null ? ["0.0.0.0", "::"] : [formatAddress(spec.host)];
+      for (const key of hosts.map((host) => `${host} ${spec.hostPort}/${spec.protocol}`)) {
+        if (spec.hostPort !== 0 && taken.has(key)) {
+          throw usage(
+            `--publish ${text}: host port ${spec.hostPort}/${spec.protocol} is published twice; give each its own`,
+          );
+        }
+        taken.add(key);
       }
-      taken.add(key);
       specs.push(spec);
     }
     if (specs.length > MAX_PUBLISHED) {

@@ -39,7 +39,7 @@ import { Ingress } from "../stack/ingress.js";
 import { Neighbours } from "../stack/neighbours.js";
 import { Tcp } from "../tcp/tcp.js";
 import { Udp } from "../udp/udp.js";
-import { type Address, type Endpoint, isIPv4 } from "../wire/address.js";
+import type { Address, Endpoint } from "../wire/address.js";
 import { linkLocalAddress } from "../wire/ipv6.js";
 
 /** The IPv6 side of a sandbox's network: what cidr, gateway, dns and sandbox are for IPv4. */
@@ -263,18 +263,20 @@ export class Network {
 
   /** Takes a sandbox's TAP as a link, and leads the published ports there. */
   join(sandbox: Sandbox): void {
-    const { sandbox: address, gateway, cidr, v6 } = this.#config;
+    const { ipv4, v6, sandbox: address, gateway, cidr } = this.#config;
     const link = this.#engine.addLink(sandbox.taps[0]);
     this.#egress.addLink(link, sandbox.offloads.uso);
     this.#neighbours.seed(link, address, sandbox.mac);
     if (v6 !== null) this.#neighbours.seed(link, v6.sandbox, sandbox.mac);
     this.#member = { link, sandbox };
-    const bits = (isIPv4(cidr.network) ? 96 : 0) + cidr.prefix;
     this.#publisher.join({
       link,
-      address,
-      gateway,
-      isInside: (other) => sharesPrefix(other, cidr.network, bits),
+      v4: ipv4 ? { address, gateway, isInside: (other) => sharesPrefix(other, cidr.network, 96 + cidr.prefix) } : null,
+      v6: v6 && {
+        address: v6.sandbox,
+        gateway: v6.gateway,
+        isInside: (other) => sharesPrefix(other, v6.network, v6.prefix),
+      },
       inside: sandbox,
     });
     this.#engine.wake();

@@ -10,7 +10,7 @@ export interface PortRange {
 /** One port of the host that leads to one port of the sandbox. */
 export interface PublishSpec {
   readonly protocol: "tcp" | "udp";
-  /** Address to listen on; null: all of the host's IPv4 addresses. */
+  /** Address to listen on (0.0.0.0 and ::: all of one family); null: all of the host's addresses. */
   readonly host: Address | null;
   /** 0: any free one. */
   readonly hostPort: number;

@@ -1,8 +1,8 @@
 /** Addresses and names that all of publish/ speaks of. */
-import type { PublishSpec } from "../policy/config.js";
-import { type Address, formatAddress, isIPv4, parseAddress } from "../wire/address.js";
+import { type Address, type Endpoint, formatEndpoint, isIPv4, parseAddress } from "../wire/address.js";
 
 export const ANY_IPV4: Address = parseAddress("0.0.0.0");
+export const ANY_IPV6: Address = parseAddress("::");
 export const LOOPBACK_IPV4: Address = parseAddress("127.0.0.1");
 export const LOOPBACK_IPV6: Address = parseAddress("::1");
 
@@ -12,8 +12,12 @@ export function isLoopback(address: Address): boolean {
   return address.every((byte, index) => byte === (index === 15 ? 1 : 0));
 }
 
+/** fe80::/10: what means something on one link only, which is not the sandbox's. */
+export function isLinkLocal(address: Address): boolean {
+  return address[0] === 0xfe && (address[1] & 0xc0) === 0x80;
+}
+
 /** `0.0.0.0:6000/tcp`. */
-export function formatHostPort(spec: PublishSpec, port = spec.hostPort): string {
-  const host = formatAddress(spec.host ?? ANY_IPV4);
-  return `${host.includes(":") ? `[${host}]` : host}:${port}/${spec.protocol}`;
+export function formatHostPort(local: Endpoint, protocol: "tcp" | "udp"): string {
+  return `${formatEndpoint(local)}/${protocol}`;
 }

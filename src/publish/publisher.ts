@@ -12,11 +12,11 @@ import type { Datagrams, Streams } from "../host/sockets.js";
 import type { PublishSpec } from "../policy/config.js";
 import type { Tcp } from "../tcp/tcp.js";
 import type { Udp } from "../udp/udp.js";
-import type { Address } from "../wire/address.js";
+import { type Address, type Endpoint, familyOf } from "../wire/address.js";
 import { DirectPath, type InsideSockets } from "./direct.js";
 import { type OpenPort, openAll } from "./listeners.js";
-import { LOOPBACK_IPV4, LOOPBACK_IPV6 } from "./names.js";
-import { type CarryThrough, TcpPort } from "./tcp.js";
+import { isLinkLocal, LOOPBACK_IPV4, LOOPBACK_IPV6 } from "./names.js";
+import { type CarryThrough, type Targets, TcpPort } from "./tcp.js";
 import { UdpPort } from "./udp.js";
 
 export interface PublisherOptions {
@@ -30,13 +30,19 @@ export interface PublisherOptions {
   readonly turns: Turns;
 }
 
-/** The sandbox behind the ports. */
-export interface PublishTarget {
-  readonly link: number;
+/** The sandbox's place in one family. */
+export interface PublishSubnet {
   readonly address: Address;
   readonly gateway: Address;
   /** True for addresses of the sandbox's own subnet: a client there could not be answered by way of the gateway. */
   readonly isInside: (address: Address) => boolean;
+}
+
+/** The sandbox behind the ports. One family at least is there. */
+export interface PublishTarget {
+  readonly link: number;
+  readonly v4: PublishSubnet | null;
+  readonly v6: PublishSubnet | null;
   readonly inside: InsideSockets;
 }
 
@@ -45,8 +51,9 @@ const BACKLOG = 4096;
 
 export class Publisher {
   readonly #options: PublisherOptions;
-  readonly #tcp: TcpPort[] = [];
-  readonly #udp: UdpPort[] = [];
+  /** By socket. */
+  readonly #tcp = new Map<number, TcpPort>();
+  readonly #udp = new Map<number, UdpPort>();
   #direct: DirectPath | null = null;
 
   constructor(options: PublisherOptions) {
@@ -55,56 +62,119 @@ export class Publisher {
 
   /** Takes every port, or none. Throws a NetnsError (PORT_BUSY). */
   open(specs: readonly PublishSpec[]): OpenPort[] {
-    const { streams, datagrams } = this.#options;
-    return openAll(
-      specs,
-      (spec, local) => {
-        if (spec.protocol === "tcp") {
-          const port = new TcpPort({ ...this.#options, insidePort: spec.insidePort });
-          const socket = streams.listen(local, BACKLOG, port);
-          if (socket >= 0) this.#tcp.push(port);
-          return socket;
-        }
-        const port = new UdpPort({ ...this.#options, insidePort: spec.insidePort });
-        const socket = datagrams.open(local[0] === 6 ? 6 : 4, local, port);
-        if (socket >= 0) this.#udp.push(port);
-        return socket;
+    const { streams } = this.#options;
+    return openAll(specs, {
+      open: (spec, local) => (spec.protocol === "tcp" ? this.#openTcp(spec, local) : this.#openUdp(spec, local)),
+      close: (socket) => {
+        this.#tcp.delete(socket);
+        this.#udp.delete(socket);
+        streams.close(socket);
       },
-      (socket) => streams.close(socket),
-      (socket) => streams.localEndpoint(socket),
-    );
+      local: (socket) => streams.localEndpoint(socket),
+    });
+  }
+
+  #openTcp({ insidePort }: PublishSpec, local: Endpoint): number {
+    const port = new TcpPort({ ...this.#options, insidePort });
+    const socket = this.#options.streams.listen(local, BACKLOG, port);
+    if (socket >= 0) this.#tcp.set(socket, port);
+    return socket;
+  }
+
+  #openUdp({ insidePort }: PublishSpec, local: Endpoint): number {
+    const family = familyOf(local, 8);
+    const port = new UdpPort({ ...this.#options, family, insidePort });
+    const socket = this.#options.datagrams.open(family, local, port);
+    if (socket >= 0) this.#udp.set(socket, port);
+    return socket;
   }
 
   join(target: PublishTarget): void {
-    const { streams, tcp, udp } = this.#options;
+    const { udp } = this.#options;
     const direct = new DirectPath({ ...this.#options, inside: target.inside });
     this.#direct = direct;
-    // A server inside may listen on one of these only; "localhost" is ::1 for some.
-    const targets = [LOOPBACK_IPV4, target.address, LOOPBACK_IPV6];
-    const rewrite = (client: Address) => (target.isInside(client) ? target.gateway : null);
-    const carry: CarryThrough = (socket, client, clientPort, insidePort, refused) => {
-      const begun = tcp.accept({
-        socket,
-        link: target.link,
-        client: rewrite(client) ?? client,
-        clientPort,
-        server: target.address,
-        serverPort: insidePort,
-        refused,
-        established: () => {},
-      });
-      if (!begun) streams.reset(socket);
-    };
-    for (const port of this.#tcp) port.join(direct, carry, targets);
-    for (const port of this.#udp) {
-      const { link, address, gateway, inside } = target;
-      const through = udp.publish({ link, address, port: port.insidePort, rewrite, alias: gateway });
-      port.join({ inside, targets, through });
+    const targets = directTargets(target);
+    const carry: CarryThrough = (socket, client, clientPort, insidePort, refused) =>
+      this.#carry(target.link, ways(target, client), { socket, clientPort, insidePort, refused });
+    for (const port of this.#tcp.values()) port.join(direct, carry, targets);
+    for (const port of this.#udp.values()) {
+      const { family, insidePort } = port;
+      const subnet = (family === 4 ? target.v4 : target.v6) ?? target.v4 ?? target.v6;
+      if (subnet === null) continue;
+      const { address, gateway } = subnet;
+      const rewrite = (client: Address) => (isForeign(client, subnet) ? null : gateway);
+      const through = udp.publish({ link: target.link, address, port: insidePort, rewrite, alias: gateway });
+      port.join({ inside: target.inside, targets: targets[family], through });
     }
+  }
+
+  /** Knocks at the first of the ways; where that is refused, at the next. */
+  #carry(link: number, [way, ...others]: readonly Way[], connection: Carried): void {
+    const { streams, tcp } = this.#options;
+    const { socket, clientPort, insidePort, refused } = connection;
+    if (way === undefined) {
+      refused(socket);
+      return;
+    }
+    const begun = tcp.accept({
+      socket,
+      link,
+      client: way.client,
+      clientPort,
+      server: way.server,
+      serverPort: insidePort,
+      refused: (socket) => this.#carry(link, others, { ...connection, socket }),
+      established: () => {},
+    });
+    if (begun) return;
+    // Clients of one port number may meet under the gateway's address: that one goes another way.
+    if (way.alias) this.#carry(link, others, connection);
+    else streams.reset(socket);
   }
 
   /** Connections that go the direct path now. */
   get spliced(): number {
     return this.#direct?.spliced ?? 0;
   }
+}
+
+/** A connection that is to be carried into the sandbox. `refused` gets the socket back when no way led there. */
+interface Carried {
+  readonly socket: number;
+  readonly clientPort: number;
+  readonly insidePort: number;
+  readonly refused: (socket: number) => void;
+}
+
+/** An address of the sandbox to knock at, and the one that the client has there. */
+interface Way {
+  readonly server: Address;
+  readonly client: Address;
+  /** Whether that is the gateway's, in place of its own. */
+  readonly alias: boolean;
+}
+
+/** The ways for a client from elsewhere: its own family first, where it keeps its address. */
+function ways({ v4, v6 }: PublishTarget, client: Address): Way[] {
+  const order = familyOf(client) === 4 ? [v4, v6] : [v6, v4];
+  return order
+    .filter((subnet) => subnet !== null)
+    .map((subnet) => {
+      const alias = !isForeign(client, subnet);
+      return { server: subnet.address, client: alias ? subnet.gateway : client, alias };
+    });
+}
+
+/** Whether a client's address can be shown inside: one of that family, and of another link. */
+function isForeign(client: Address, { address, isInside }: PublishSubnet): boolean {
+  return familyOf(client) === familyOf(address) && !isInside(client) && !isLinkLocal(client);
+}
+
+/** A server inside may listen on one of these only; "localhost" is ::1 for some. */
+function directTargets({ v4, v6 }: PublishTarget): Targets {
+  const own = (loopback: Address, subnet: PublishSubnet | null): Address[] =>
+    subnet === null ? [loopback] : [loopback, subnet.address];
+  const four = own(LOOPBACK_IPV4, v4);
+  const six = own(LOOPBACK_IPV6, v6);
+  return { 4: [...four, ...six], 6: [...six, ...four] };
 }

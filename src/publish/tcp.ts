@@ -3,12 +3,13 @@
  *
  * Clients on the host's own loopback go the direct path (direct.ts). All others are carried through the TAP by the TCP
  * stack, with the address and port that they really have, so that the server's log and its access rules are right. When
- * the sandbox refuses such a connection, because its server listens on the namespace's loopback only, the direct path is
- * tried before the client is told: the port was published, so it shall be reached.
+ * the sandbox refuses such a connection at its address of the client's family, its other address is tried, where the
+ * client then has the gateway's address, and then the direct path, since its server may listen on the namespace's loopback
+ * only: the port was published, so it shall be reached.
  */
 import type { Counters } from "../flow/counters.js";
 import type { ListenHandler, StreamHandler, Streams } from "../host/sockets.js";
-import { type Address, endpointAddress, endpointPort } from "../wire/address.js";
+import { type Address, endpointAddress, endpointPort, familyOf } from "../wire/address.js";
 import type { DirectPath } from "./direct.js";
 import { isLoopback } from "./names.js";
 
@@ -21,6 +22,9 @@ export type CarryThrough = (
   refused: (socket: number) => void,
 ) => void;
 
+/** Addresses inside to try on the direct path, in this order, for clients of either family. */
+export type Targets = Readonly<Record<4 | 6, readonly Address[]>>;
+
 export interface TcpPortOptions {
   readonly streams: Streams;
   readonly counters: Counters;
@@ -32,16 +36,15 @@ const MAX_WAITING = 128;
 
 export class TcpPort implements ListenHandler {
   readonly #options: TcpPortOptions;
-  #joined: { direct: DirectPath; carry: CarryThrough; loopbackTargets: readonly Address[] } | null = null;
+  #joined: { direct: DirectPath; carry: CarryThrough; targets: Targets } | null = null;
   #waiting = new Set<Waiting>();
 
   constructor(options: TcpPortOptions) {
     this.#options = options;
   }
 
-  /** @param loopbackTargets addresses inside to try on the direct path, in this order */
-  join(direct: DirectPath, carry: CarryThrough, loopbackTargets: readonly Address[]): void {
-    this.#joined = { direct, carry, loopbackTargets };
+  join(direct: DirectPath, carry: CarryThrough, targets: Targets): void {
+    this.#joined = { direct, carry, targets };
     const waiting = this.#waiting;
     this.#waiting = new Set();
     for (const { socket, address, port, ended } of waiting) {
@@ -68,11 +71,11 @@ export class TcpPort implements ListenHandler {
 
   #serve(socket: number, client: Address, clientPort: number): void {
     if (this.#joined === null) return;
-    const { direct, carry, loopbackTargets } = this.#joined;
+    const { direct, carry, targets } = this.#joined;
     const { insidePort } = this.#options;
-    if (isLoopback(client)) direct.connect(socket, loopbackTargets, insidePort);
-    else
-      carry(socket, client, clientPort, insidePort, (refused) => direct.connect(refused, loopbackTargets, insidePort));
+    const addresses = targets[familyOf(client)];
+    if (isLoopback(client)) direct.connect(socket, addresses, insidePort);
+    else carry(socket, client, clientPort, insidePort, (refused) => direct.connect(refused, addresses, insidePort));
   }
 }
 

@@ -8,7 +8,10 @@
  *
  * A refused datagram comes back as an error on the inside socket, some time later. As long as a client has had no answer,
  * a copy of its last datagram is kept, and a refusal moves the client on to the next of the targets (loopback, then the
- * sandbox's own address) and sends the copy there.
+ * sandbox's own address, then both of the other family) and sends the copy there.
+ *
+ * Others are led to the sandbox's address of their own family, or where it has none to the other one, and there is no second
+ * try: a server that wants clients of both families listens on both, or on the host's side there is a port for each.
  *
  * Bounds: MAX_CLIENTS per port, the longest idle goes first; a client goes after IDLE_MS without a datagram either way;
  * while its socket is being made, one datagram is kept (the last), the others are dropped and counted.
@@ -24,6 +27,7 @@ import {
   endpoint,
   endpointAddress,
   endpointPort,
+  type Family,
   familyOf,
   isIPv4,
 } from "../wire/address.js";
@@ -40,6 +44,8 @@ export interface UdpPortOptions {
   readonly counters: Counters;
   readonly timers: Timers;
   readonly turns: Turns;
+  /** Of the host's socket, and so of its clients. */
+  readonly family: Family;
   readonly insidePort: number;
 }
 
@@ -60,6 +66,10 @@ export class UdpPort implements DatagramHandler, TimerOwner {
 
   constructor(options: UdpPortOptions) {
     this.#options = options;
+  }
+
+  get family(): Family {
+    return this.#options.family;
   }
 
   get insidePort(): number {

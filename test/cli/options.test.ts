@@ -26,7 +26,7 @@ for (const [text, expected] of [
   ["53:5353/udp", ["*:53->5353/udp"]],
   ["0:8080", ["*:0->8080/tcp"]],
   ["127.0.0.1:6000:8080", ["127.0.0.1:6000->8080/tcp"]],
-  ["0.0.0.0:6000:8080", ["*:6000->8080/tcp"]],
+  ["0.0.0.0:6000:8080", ["0.0.0.0:6000->8080/tcp"]],
   ["[::1]:6000:8080/udp", ["::1:6000->8080/udp"]],
   ["[::]:6000:8080", [":::6000->8080/tcp"]],
   ["65535:65535", ["*:65535->65535/tcp"]],
@@ -85,6 +85,7 @@ for (const [option, text, reason] of [
   ["publish", "localhost:6000:8080", /localhost is not an IP address/],
   ["publish", "300.0.0.1:6000:8080", /300.0.0.1 is not an IP address/],
   ["publish", "::1:6000:8080", /not of this form/],
+  ["publish", "[fe80::1]:6000:8080", /link-local/],
   ["publish", "[::1:6000:8080", /not of this form/],
   ["publish", "8000-8010:8000-8009", /not of the same length/],
   ["publish", "8010-8000:8010-8000", /host port 8010-8000 is not/],
@@ -159,6 +160,8 @@ test("a host port published twice is refused, the same number for tcp and udp is
   t.throws(() => networkSettings({ publish: ["80-90:80-90", "0.0.0.0:85:1"] }), {
     message: /85\/tcp is published twice/,
   });
+  t.throws(() => networkSettings({ publish: ["80:80", "[::]:80:1"] }), { message: /80\/tcp is published twice/ });
+  t.is(networkSettings({ publish: ["0.0.0.0:80:80", "[::]:80:81"] }).publish.length, 2);
   t.is(networkSettings({ publish: ["80:80", "80:80/udp", "127.0.0.1:80:80", "0:80", "0:80"] }).publish.length, 5);
 });
 

@@ -42,7 +42,7 @@ function published() {
           drained: () => {},
         });
       },
-      [parseAddress("127.0.0.1")],
+      { 4: [parseAddress("127.0.0.1")], 6: [parseAddress("::1")] },
     );
   return { engine, listener, join, carried, heard };
 }

@@ -30,7 +30,7 @@ function published(makes: boolean[] = []) {
     },
   };
   const clock = { now: () => engine.now };
-  const port = new UdpPort({ datagrams, clock, counters, timers, turns, insidePort: 53 });
+  const port = new UdpPort({ datagrams, clock, counters, timers, turns, family: 4, insidePort: 53 });
   datagrams.open(4, at("127.0.0.1", 6000), port);
   port.join({
     inside: {
