@@ -5,6 +5,7 @@
 import { networkInterfaces } from "node:os";
 import { NetnsError } from "../errors.js";
 import type { HostLoopback, PortRange, PublishSpec } from "../policy/config.js";
+import { hostHasIPv6 } from "../sandbox/host-ipv6.js";
 import {
   type Address,
   type Endpoint,
@@ -99,8 +100,7 @@ export interface HostView {
   hasIPv6(): boolean;
 }
 
-// IPv6 is not on by default before the stack carries it.
-const HOST: HostView = { interfaces: networkInterfaces, hasIPv6: () => false };
+const HOST: HostView = { interfaces: networkInterfaces, hasIPv6: hostHasIPv6 };
 
 export function networkSettings(wishes: NetworkWishes, host: HostView = HOST): NetworkSettings {
   const mtu = parseMtu(wishes.mtu ?? DEFAULT_MTU);

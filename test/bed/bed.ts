@@ -17,6 +17,9 @@
  *   │  │ sandbox: 10.0.2.100 │          own /etc (writable), own /tmp, own /proc                 │
  *   └──┴─────────────────────┴───────────────────────────────────────────────────────────────────┘
  *
+ * IPv6 likewise: 198.51.100.N is 2001:db8:51::N, 203.0.113.N is 2001:db8:113::N, 192.0.2.0/24 is 2001:db8:2::/64. The host has
+ * both families towards the internet, or only one if a test wants that; the internet always has both.
+ *
  * Nothing in it needs a privilege: an ordinary user makes a user namespace and owns everything in it. No packet can leave,
  * since neither network namespace has a link to the real one. The owner keeps the capabilities over the bed; every program
  * that a test starts enters the bed by nsenter and loses them with its exec, as an ordinary user's program has none.
@@ -46,6 +49,64 @@ export const UNREACHABLE = "192.0.2.1";
 export const SANDBOX = "10.0.2.100";
 export const GATEWAY = "10.0.2.2";
 export const SANDBOX_DNS = "10.0.2.3";
+
+/** The same for one family: what a test that is run for both speaks of. */
+export interface World {
+  readonly family: 4 | 6;
+  readonly host: string;
+  readonly neighbour: string;
+  readonly web: string;
+  readonly dns: string;
+  readonly others: readonly string[];
+  readonly unreachable: string;
+  /** All addresses of a machine, and its loopback. */
+  readonly any: string;
+  readonly loopback: string;
+  readonly sandbox: string;
+  readonly gateway: string;
+  readonly sandboxDns: string;
+  /** The other machine, by another of its addresses. */
+  readonly elsewhere: string;
+}
+
+export const IPV4: World = {
+  family: 4,
+  host: HOST,
+  neighbour: NEIGHBOUR,
+  web: WEB,
+  dns: DNS,
+  others: OTHERS,
+  unreachable: UNREACHABLE,
+  any: "0.0.0.0",
+  loopback: "127.0.0.1",
+  sandbox: SANDBOX,
+  gateway: GATEWAY,
+  sandboxDns: SANDBOX_DNS,
+  elsewhere: "203.0.113.7",
+};
+
+export const IPV6: World = {
+  family: 6,
+  host: "2001:db8:51::2",
+  neighbour: "2001:db8:51::1",
+  web: "2001:db8:113::10",
+  dns: "2001:db8:113::53",
+  others: [11, 12, 13, 14, 15, 16].map((last) => `2001:db8:113::${last}`),
+  unreachable: "2001:db8:2::1",
+  any: "::",
+  loopback: "::1",
+  sandbox: "fd00::100",
+  gateway: "fd00::2",
+  sandboxDns: "fd00::3",
+  elsewhere: "2001:db8:113::7",
+};
+
+export const WORLDS: readonly World[] = [IPV4, IPV6];
+
+/** An address as it stands before a port, and in a URL. */
+export function bracketed(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}
 
 /** The checkout. */
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
@@ -84,9 +145,11 @@ export class Bed {
 
   /**
    * A new bed, which goes when the test ends.
-   * @param host `ping`: whether net.ipv4.ping_group_range of the host has the caller's group
+   * @param host `ping`: whether net.ipv4.ping_group_range of the host has the caller's group; `families`: what it has towards
+   * the internet
    */
-  static async create(t: ExecutionContext, host: { ping: boolean } = { ping: true }): Promise<Bed> {
+  static async create(t: ExecutionContext, host: { ping?: boolean; families?: "4" | "6" | "46" } = {}): Promise<Bed> {
+    const { ping = true, families = "46" } = host;
     if (process.getuid?.() === 0) {
       throw new Error(
         "the integration tests show what an ordinary user can do: run them as one (.ci/run does that for root)",
@@ -104,7 +167,7 @@ export class Bed {
     ];
     const owner = spawn(
       "unshare",
-      [...namespaces, "bash", `${ROOT}/test/bed/holder.sh`, ROOT, host.ping ? "ping" : "no-ping"],
+      [...namespaces, "bash", `${ROOT}/test/bed/holder.sh`, ROOT, ping ? "ping" : "no-ping", families],
       {
         stdio: ["pipe", "pipe", "pipe"],
         env: environment(),

@@ -1,10 +1,12 @@
 # The bed's owner: process 1 of its process namespace, with every capability over the bed's own namespaces and none
 # outside. It builds the bed, says `ready`, and then carries out the scripts that the test sends. When its standard input
 # ends (the test has closed the bed, or was killed), it ends, and the kernel takes all of the bed down with it.
-# Arguments: the checkout, which stays visible even when it lies below /tmp; `ping` if the host allows ping sockets.
+# Arguments: the checkout, which stays visible even when it lies below /tmp; `ping` if the host allows ping sockets; the
+# families that the host has towards the internet: 4, 6 or 46.
 set -eu
 checkout=$1
 ping=${2-}
+families=${3-46}
 
 # Process ids as the test sees them: until the next mount, /proc is the one of the outer process namespace.
 read -r owner _ </proc/self/stat
@@ -23,8 +25,10 @@ mount --rbind /etc /mnt/etc
 mount -t tmpfs -o mode=755 bed-etc /etc
 ln -s /mnt/etc/* /etc/
 rm -f /etc/resolv.conf /etc/hosts /etc/hostname
-echo "nameserver 203.0.113.53" >/etc/resolv.conf
-printf '127.0.0.1 localhost\n198.51.100.2 bed-host\n' >/etc/hosts
+nameserver=203.0.113.53
+[[ $families == 6 ]] && nameserver=2001:db8:113::53
+echo "nameserver $nameserver" >/etc/resolv.conf
+printf '127.0.0.1 localhost\n::1 localhost\n198.51.100.2 bed-host\n' >/etc/hosts
 
 # A /tmp of our own, so that a file that is left behind is seen.
 exec 9<"$checkout"
@@ -39,26 +43,38 @@ cd /
 # The host's side.
 ip link set lo up
 ip link add eth0 type veth peer name eth0 netns "$internet"
-ip address add 198.51.100.2/24 dev eth0
+echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra
 ip link set eth0 up
-ip route add default via 198.51.100.1
+if [[ $families == *4* ]]; then
+  ip address add 198.51.100.2/24 dev eth0
+  ip route add default via 198.51.100.1
+fi
+if [[ $families == *6* ]]; then
+  ip address add 2001:db8:51::2/64 dev eth0 nodad
+  ip route add default via 2001:db8:51::1
+fi
 if [[ $ping == ping ]]; then
   gid=$(id -g)
   echo "$gid $gid" >/proc/sys/net/ipv4/ping_group_range
 fi
-echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 
 # The internet's side.
 nsenter --target "$internet" --net -- bash -eu <<'INTERNET'
 ip link set lo up
 ip address add 198.51.100.1/24 dev eth0
-for last in 7 10 11 12 13 14 15 16 53; do ip address add "203.0.113.$last/32" dev lo; done
+for last in 7 10 11 12 13 14 15 16 53; do
+  ip address add "203.0.113.$last/32" dev lo
+  ip address add "2001:db8:113::$last/128" dev lo nodad
+done
+echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 ip link set eth0 up
+ip address add 2001:db8:51::1/64 dev eth0 nodad
 ip route add unreachable 192.0.2.0/25
 ip route add prohibit 192.0.2.128/25
+ip route add unreachable 2001:db8:2::/65
+ip route add prohibit 2001:db8:2:0:8000::/65
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 echo 1 >/proc/sys/net/ipv4/ip_forward
-echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 INTERNET
 
 set +eu

@@ -1,13 +1,22 @@
 /** What the machines of the bed offer. All real programs where one exists. */
-import { type Bed, DNS, PROGRAMS, type Side, WEB } from "./bed.js";
+import { type Bed, DNS, IPV4, IPV6, PROGRAMS, type Side, WEB } from "./bed.js";
 import type { Program } from "./program.js";
 
 /** The long answer that `big.bed.test` has: 16 strings of 250 bytes. */
 export const BIG_TEXT = Array.from({ length: 16 }, (_, index) => String.fromCharCode(97 + index).repeat(250));
 
-/** dnsmasq at 203.0.113.53: www.bed.test, big.bed.test (TXT, 4 KB), and what `more` adds. */
+/**
+ * dnsmasq at 203.0.113.53 and 2001:db8:113::53: www.bed.test and four.bed.test (A), six.bed.test (AAAA), dual.bed.test (both),
+ * big.bed.test (TXT, 4 KB), and what `more` adds.
+ */
 export async function nameServer(bed: Bed, more: readonly string[] = []): Promise<Program> {
-  const program = bed.internet(dnsmasq(DNS, [`--address=/www.bed.test/${WEB}`, ...more]));
+  const names = [
+    `--host-record=four.bed.test,${IPV4.web}`,
+    `--host-record=six.bed.test,${IPV6.web}`,
+    `--host-record=dual.bed.test,${IPV4.web},${IPV6.web}`,
+  ];
+  const listen = `--listen-address=${IPV6.dns}`;
+  const program = bed.internet(dnsmasq(DNS, [`--address=/www.bed.test/${WEB}`, listen, ...names, ...more]));
   await bed.listening("internet", "udp", 53);
   return program;
 }

@@ -7,7 +7,7 @@ import time
 
 address, port, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1
 for _ in range(times):
-    with socket.socket() as client:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
         client.settimeout(5)
         start = time.monotonic()
         try:

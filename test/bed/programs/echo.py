@@ -31,7 +31,10 @@ def datagram(server):
 async def main(port, addresses):
     for address in addresses:
         await asyncio.start_server(serve, address, port, backlog=4096)
-        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        six = ":" in address
+        server = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+        if six:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         server.bind((address, port))
         asyncio.get_running_loop().add_reader(server, datagram, server)
     print("ready")

@@ -7,8 +7,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def tcp(address, port):
-    with socket.socket() as client:
+    with socket.socket(family(address)) as client:
         client.settimeout(1)
         client.connect((address, port))
         client.sendall(b"secret?")
@@ -16,7 +20,7 @@ def tcp(address, port):
 
 
 def udp(address, port):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with socket.socket(family(address), socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         client.settimeout(0.7)
         client.sendto(b"secret?", (address, port))

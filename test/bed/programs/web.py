@@ -2,6 +2,7 @@
 PUT answers the SHA-256 of its body. Usage: web.py ADDRESS PORT"""
 
 import hashlib
+import socket
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -48,6 +49,8 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
+    if ":" in sys.argv[1]:
+        Server.address_family = socket.AF_INET6
     server = Server((sys.argv[1], int(sys.argv[2])), Handler)
     print("ready")
     server.serve_forever()
