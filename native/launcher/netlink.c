@@ -93,6 +93,12 @@ int netlink_add_address(int netlink, int index, const struct subnet *subnet) {
   return talk(netlink, &request);
 }
 
+static void put_congestion(struct request *request, const char *congestion) {
+  struct rtattr *metrics = put(request, RTA_METRICS, NULL, 0);
+  put(request, RTAX_CC_ALGO, congestion, strlen(congestion));
+  metrics->rta_len = (uint16_t)((char *)request + request->header.nlmsg_len - (char *)metrics);
+}
+
 int netlink_add_route(int netlink, int index, const struct subnet *subnet, bool everywhere, const char *congestion) {
   struct request request;
   const struct address *source = &subnet->address;
@@ -112,10 +118,23 @@ int netlink_add_route(int netlink, int index, const struct subnet *subnet, bool 
   }
   put(&request, RTA_PREFSRC, source->bytes, length);
   put(&request, RTA_OIF, &index, sizeof index);
-  if (congestion) {
-    struct rtattr *metrics = put(&request, RTA_METRICS, NULL, 0);
-    put(&request, RTAX_CC_ALGO, congestion, strlen(congestion));
-    metrics->rta_len = (uint16_t)((char *)&request + request.header.nlmsg_len - (char *)metrics);
-  }
+  if (congestion) put_congestion(&request, congestion);
+  return talk(netlink, &request);
+}
+
+int netlink_change_local_route(int netlink, int index, const struct subnet *subnet, const char *congestion) {
+  struct request request;
+  struct address network = edge(subnet, false);
+  struct rtmsg *route = begin(&request, RTM_NEWROUTE, NLM_F_REPLACE, sizeof *route);
+  route->rtm_family = AF_INET;
+  route->rtm_dst_len = (uint8_t)subnet->prefix;
+  route->rtm_table = RT_TABLE_LOCAL;
+  route->rtm_protocol = RTPROT_KERNEL;
+  route->rtm_scope = RT_SCOPE_HOST;
+  route->rtm_type = RTN_LOCAL;
+  put(&request, RTA_DST, network.bytes, length_of(&network));
+  put(&request, RTA_PREFSRC, subnet->address.bytes, length_of(&network));
+  put(&request, RTA_OIF, &index, sizeof index);
+  put_congestion(&request, congestion);
   return talk(netlink, &request);
 }

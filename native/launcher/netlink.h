@@ -12,5 +12,7 @@ int netlink_add_address(int netlink, int index, const struct subnet *subnet);
 /* A route from the subnet's address: to everywhere by its gateway (`everywhere`), or to the subnet itself on the link.
    `congestion` NULL: the kernel's default. */
 int netlink_add_route(int netlink, int index, const struct subnet *subnet, bool everywhere, const char *congestion);
+/* Puts a congestion control on the route that the kernel made to an IPv4 address of our own, or to the network that is all ours. */
+int netlink_change_local_route(int netlink, int index, const struct subnet *subnet, const char *congestion);
 
 #endif

@@ -4,7 +4,9 @@
  * what nothing works without: TAP, address, routes.
  *
  * The congestion control is set on the routes, since the sysctl for a whole namespace is refused to ordinary users: the way
- * through the TAP loses nothing and has no bandwidth to find out, so a paced control (BBR) only slows it down.
+ * through the TAP loses nothing and has no bandwidth to find out, so a paced control (BBR) only slows it down. The same holds
+ * for the way to the namespace's own addresses, over which spliced connections come (those of IPv4: an IPv6 route of the kernel's
+ * has a metric that no request can name). A namespace that is not of our making keeps those routes as they are.
  */
 #include "network.h"
 
@@ -107,8 +109,19 @@ static int add_routes(int netlink, int index, const struct subnet *subnet, const
   return error ? error : netlink_add_route(netlink, index, subnet, true, congestion);
 }
 
+static void change_local_routes(int netlink, int tap, const struct subnet *subnet, const char *congestion) {
+  int lo = (int)if_nametoindex("lo");
+  struct subnet network = {.address = {.family = AF_INET, .bytes = {127, 0, 0, 1}}, .prefix = 8}, loopback = network, own = *subnet;
+  loopback.prefix = own.prefix = 32;
+  int error = netlink_change_local_route(netlink, lo, &network, congestion);
+  if (!error) error = netlink_change_local_route(netlink, lo, &loopback, congestion);
+  if (!error) error = netlink_change_local_route(netlink, tap, &own, congestion);
+  if (error) note("the loopback inside keeps the host's congestion control: %s", strerror(-error));
+}
+
 /* Tries each wished congestion control: one that the kernel does not have is refused with the first route. */
-static int add_routes_with_congestion(int netlink, int index, const struct subnet *subnet, const char *congestion) {
+static int add_routes_with_congestion(int netlink, int index, const struct options *options, const struct subnet *subnet) {
+  const char *congestion = options->congestion;
   if (!*congestion) return add_routes(netlink, index, subnet, NULL);
   char names[256];
   snprintf(names, sizeof names, "%s", congestion);
@@ -116,6 +129,7 @@ static int add_routes_with_congestion(int netlink, int index, const struct subne
   while ((name = strsep(&rest, ","))) {
     if (!*name || strlen(name) > 15) continue;
     int error = add_routes(netlink, index, subnet, name);
+    if (!error && !options->attach && subnet->address.family == AF_INET) change_local_routes(netlink, index, subnet, name);
     if (error != -EINVAL) return error;
   }
   note("none of the congestion controls %s is in this kernel: the host's default is used inside", congestion);
@@ -127,7 +141,7 @@ static void add_subnet(int netlink, int index, const struct options *options, co
   int version = subnet->address.family == AF_INET ? 4 : 6;
   int error = netlink_add_address(netlink, index, subnet);
   if (error) fail("network", -error, "adding the IPv%d address to %s", version, options->ifname);
-  error = add_routes_with_congestion(netlink, index, subnet, options->congestion);
+  error = add_routes_with_congestion(netlink, index, options, subnet);
   if (error) fail("network", -error, "adding the IPv%d routes through %s", version, options->ifname);
 }
 
