@@ -282,7 +282,7 @@ int32_t socketLimit() {
   return static_cast<int32_t>(limit.rlim_max);
 }
 
-// new Engine({slots, maxSockets, spinMicroseconds, peekOffset})
+// new Engine({slots, maxSockets, spinMicroseconds, peekOffset, congestion})
 napi_value construct(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value arguments;
@@ -295,6 +295,7 @@ napi_value construct(napi_env env, napi_callback_info info) {
   if (target == nullptr || type != napi_object) return throwType(env, "new Engine wants an object of options");
   Options options{};
   napi_value peek;
+  napi_value names;
   // Offsets into the slab are Int32: 30,000 slots stay below 2^31.
   if (!readOption(env, arguments, "slots", 64, 30000, &options.slots) ||
       !readOption(env, arguments, "maxSockets", 0, kMostSockets, &options.max_sockets) ||
@@ -305,6 +306,12 @@ napi_value construct(napi_env env, napi_callback_info info) {
       napi_get_value_bool(env, peek, &options.peek_offset) != napi_ok) {
     return throwType(env, "peekOffset must be true or false");
   }
+  size_t length = 0;
+  if (napi_get_named_property(env, arguments, "congestion", &names) != napi_ok ||
+      napi_get_value_string_utf8(env, names, nullptr, 0, &length) != napi_ok || length >= sizeof(options.congestion)) {
+    return throwType(env, "congestion must be a string of at most 127 bytes");
+  }
+  napi_get_value_string_utf8(env, names, options.congestion, sizeof(options.congestion), nullptr);
   if (options.max_sockets == 0) options.max_sockets = socketLimit();
   auto* engine = new Engine(env, options);
   if (!engine->open()) {

@@ -179,6 +179,7 @@ void Engine::flushSends() {
   } else {
     size_t taken = sent < 0 ? 0 : static_cast<size_t>(sent);
     counters_.stream_bytes_sent += taken;
+    noteSent(s, static_cast<ssize_t>(taken));
     if (taken < sends_.bytes) s.flags &= ~kWritable;
     for (int32_t i = 0; i < sends_.count; i++) {
       const iovec& vector = sends_.vectors[i];

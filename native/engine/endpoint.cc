@@ -64,4 +64,14 @@ void fromSockaddr(const sockaddr* address, Endpoint* out) {
   }
 }
 
+bool sameAddress(const Endpoint& a, const Endpoint& b) {
+  return a.family == b.family && memcmp(a.address, b.address, sizeof(a.address)) == 0;
+}
+
+bool isLoopback(const Endpoint& endpoint) {
+  static const uint8_t kLoopback6[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  if (endpoint.family == 4) return endpoint.address[12] == 127;
+  return endpoint.family == 6 && memcmp(endpoint.address, kLoopback6, sizeof(kLoopback6)) == 0;
+}
+
 }  // namespace netns

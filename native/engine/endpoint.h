@@ -16,6 +16,8 @@ void fromSockaddr(const sockaddr* address, Endpoint* out);
 void setAddress4(Endpoint* out, const void* four_bytes);
 void setAddress6(Endpoint* out, const void* sixteen_bytes, uint32_t scope);
 void setPort(Endpoint* out, uint16_t port);
+bool sameAddress(const Endpoint& a, const Endpoint& b);  // whatever the ports
+bool isLoopback(const Endpoint& endpoint);               // 127.0.0.0/8 or ::1
 uint16_t portOf(const Endpoint& endpoint);
 
 }  // namespace netns

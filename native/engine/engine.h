@@ -38,6 +38,7 @@ struct Options {
   int32_t max_sockets;
   int32_t spin_microseconds;
   bool peek_offset;
+  char congestion[128];  // names with commas between them; empty: leave the host's everywhere
 };
 
 // Every counter, and its name for counters() of engine.ts.
@@ -138,6 +139,7 @@ struct Socket {
   int64_t drain_mark;  // backlog when it was last reported
   int32_t error;       // errno to report, or of a send that failed before all was read
   double progress_at;  // closing: when its backlog last shrank
+  int64_t unexamined;  // bytes still to be sent until its path is looked at; 0 or less: it was
   // Spliced pairs: `pipe` and `piped` belong to the direction from this socket to its peer.
   int32_t peer;
   int32_t pipe;
@@ -178,6 +180,9 @@ constexpr uint32_t kStreamEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | 
 constexpr int32_t kRefusals = 64;
 constexpr int32_t kIdlePipes = 32;
 constexpr int32_t kSendVectors = 64;
+// Bytes that a stream sends before its path is looked at (congestion.cc), and the size of a control's name (TCP_CA_NAME_MAX).
+constexpr int32_t kExaminedAfter = 1 << 20;
+constexpr int32_t kControlName = 16;
 // Slots that frames and spares leave for payload from sockets: neither direction can starve the other, and a turn in which
 // every other slot lies in a backlog can still visit the sockets, which is what ends that.
 constexpr int32_t kSlotsForSockets = 8;
@@ -288,6 +293,16 @@ class Engine {
   ssize_t peek(Socket& socket, void* into, size_t length);
   void sendFailed(int32_t id, int error);
 
+  // congestion.cc
+  void chooseControl();
+  bool isWished(const char* control) const;
+  void useMemoryControl(int fd);
+  void controlAccepted(int fd, const Endpoint& peer);
+  void examinePath(const Socket& socket);
+  void noteSent(Socket& socket, ssize_t bytes) {
+    if (socket.unexamined > 0 && (socket.unexamined -= bytes) <= 0) examinePath(socket);
+  }
+
   // datagrams.cc
   int32_t openDatagramSocket(int fd, Kind kind, int family);
   bool visitDatagram(int32_t id);
@@ -373,6 +388,8 @@ class Engine {
   int32_t* splice_starts_ = nullptr;
   int32_t splice_start_count_ = 0;
   bool peek_offset_[2] = {false, false};  // IPv4, IPv6
+  char host_control_[kControlName] = {0};
+  char memory_control_[kControlName] = {0};  // empty: the host's is good enough, or nothing else may be had
   uint8_t* discard_ = nullptr;            // target of bytes that are peeked over, without SO_PEEK_OFF
   iovec* discard_vectors_ = nullptr;
 

@@ -154,6 +154,7 @@ bool Engine::open() {
     peek_offset_[0] = hasPeekOffset(AF_INET);
     peek_offset_[1] = hasPeekOffset(AF_INET6);
   }
+  chooseControl();
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   return epoll_ >= 0;
 }

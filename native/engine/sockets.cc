@@ -140,6 +140,7 @@ int32_t Engine::startConnect(int fd, const Endpoint& remote) {
   sockaddr_storage address;
   const socklen_t length = toSockaddr(remote, &address);
   if (length == 0) return closeWith(fd, EAFNOSUPPORT);
+  if (isLoopback(remote)) useMemoryControl(fd);
   if (::connect(fd, reinterpret_cast<sockaddr*>(&address), length) != 0 && errno != EINPROGRESS) {
     return closeWith(fd, errno);
   }
@@ -162,7 +163,9 @@ int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local) {
       return closeWith(fd, length == 0 ? EAFNOSUPPORT : errno);
     }
   }
-  return startConnect(fd, remote);
+  const int32_t id = startConnect(fd, remote);
+  if (id >= 0 && memory_control_[0] != '\0' && !isLoopback(remote)) sockets_[id].unexamined = kExaminedAfter;
+  return id;
 }
 
 int32_t Engine::connectWith(int fd, const Endpoint& remote) {
@@ -177,7 +180,9 @@ int32_t Engine::connectWith(int fd, const Endpoint& remote) {
 
 int32_t Engine::listenOn(const Endpoint& local, int backlog) {
   const int fd = listenOnBound(bindListener(local, false), backlog);
-  return fd < 0 ? fd : adopt(fd, Kind::Listener, local.family, State::Open, kReadEvents);
+  if (fd < 0) return fd;
+  useMemoryControl(fd);
+  return adopt(fd, Kind::Listener, local.family, State::Open, kReadEvents);
 }
 
 int32_t Engine::listenWith(int fd) {
@@ -185,6 +190,7 @@ int32_t Engine::listenWith(int fd) {
   if (option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1) return closeWith(fd, EINVAL);
   if (!setNonBlocking(fd)) return closeWith(fd, errno);
   const int family = option(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET ? 4 : 6;
+  useMemoryControl(fd);
   return adopt(fd, Kind::Listener, family, State::Open, kReadEvents);
 }
 

@@ -78,6 +78,7 @@ bool Engine::visitListener(int32_t id) {
     Endpoint* endpoints = eventEndpoints();
     fromSockaddr(reinterpret_cast<sockaddr*>(&address), &endpoints[0]);
     memset(&endpoints[1], 0, sizeof(Endpoint));
+    controlAccepted(fd, endpoints[0]);
   }
   return (s.flags & kReadable) != 0;
 }
@@ -284,6 +285,7 @@ void Engine::flushBacklog(int32_t id) {
       return;
     }
     counters_.stream_bytes_sent += static_cast<uint64_t>(sent);
+    noteSent(s, sent);
     if (static_cast<size_t>(sent) < total) s.flags &= ~kWritable;
     setBacklog(id, s.backlog - sent);
     int32_t left = static_cast<int32_t>(sent);

@@ -68,6 +68,7 @@ export async function openSession(
       outboundAddress6: settings.outboundAddress6,
       publish: settings.publish,
       hostname: settings.hostname ?? hostName(),
+      congestion: settings.congestion,
       log,
     }),
   ]);

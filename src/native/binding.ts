@@ -19,11 +19,18 @@ export interface EngineOptions {
   readonly spinMicroseconds?: number;
   /** False: do not use SO_PEEK_OFF, as on kernels that lack it for TCP. Default: true, where the kernel has it. */
   readonly peekOffset?: boolean;
+  /**
+   * TCP congestion control of streams whose path does not leave this machine, the first of these that the kernel lets us have;
+   * together at most 127 bytes with a comma between them. Default: none, the host's.
+   */
+  readonly congestion?: readonly string[];
 }
 
 /** All that the addon exports. */
 export interface Addon extends ChannelBinding, SystemBinding {
-  readonly Engine: new (options: Required<EngineOptions>) => Engine;
+  readonly Engine: new (
+    options: Required<Omit<EngineOptions, "congestion">> & { readonly congestion: string },
+  ) => Engine;
   /**
    * Listeners of one place (an endpoint as in wire/address.ts), for as many engines: the kernel deals the connections out by their
    * addresses and ports. 1 to 64 descriptors, or -errno: EADDRINUSE also where the place is shared by others already.
@@ -62,8 +69,8 @@ export function native(): Addon {
  * Throws a NetnsError (NATIVE), or a RangeError for an option out of its range.
  */
 export function createEngine(options: EngineOptions = {}): Engine {
-  const { slots = SLOTS, maxSockets = 0, spinMicroseconds = 40, peekOffset = true } = options;
-  return new (native().Engine)({ slots, maxSockets, spinMicroseconds, peekOffset });
+  const { slots = SLOTS, maxSockets = 0, spinMicroseconds = 40, peekOffset = true, congestion = [] } = options;
+  return new (native().Engine)({ slots, maxSockets, spinMicroseconds, peekOffset, congestion: congestion.join(",") });
 }
 
 /** The launcher's executable. */

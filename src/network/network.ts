@@ -77,6 +77,8 @@ export interface NetworkConfig {
   readonly publish: readonly PublishSpec[];
   /** The sandbox's own name. */
   readonly hostname: string;
+  /** TCP congestion control towards peers on the host itself, the first of these that we may use; empty: the host's default. */
+  readonly congestion: readonly string[];
   readonly log: Log;
 }
 
@@ -124,7 +126,7 @@ export class Network {
 
   private constructor(config: NetworkConfig) {
     this.#config = config;
-    const engine = createEngine();
+    const engine = createEngine({ congestion: config.congestion });
     this.#engine = engine;
     const { memory } = engine;
     const clock: Clock = { now: () => memory.clock[0] };

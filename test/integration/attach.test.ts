@@ -23,6 +23,9 @@ for (const by of ["process id", "path"] as const) {
     const where = by === "path" ? `/proc/${pid}/ns/net` : String(pid);
     const attached = bed.netns(["attach", "--publish", "6000:8080", where]);
     await attached.until(UP, 10_000, "stderr");
+    const routes = await bed.host([...entering(pid), "ip", "route", "show", "table", "local"]).succeed();
+    t.regex(routes, /^local 127\.0\.0\.1 dev lo /m);
+    t.notRegex(routes, /congctl/, "what is local there stays as it was");
 
     t.is(await bed.host([...entering(pid), "curl", "-sS", `http://${WEB}/`]).succeed(), `hello ${HOST}\n`);
     t.is(await bed.host([...entering(pid), "dig", "+short", "@10.0.2.3", "www.bed.test"]).succeed(), `${WEB}\n`);

@@ -24,6 +24,7 @@ async function joined() {
     outboundAddress6: null,
     publish: [{ protocol: "tcp", host: loopback, hostPort: 0, insidePort: 80 }],
     hostname: "box",
+    congestion: [],
     log: SILENT_LOG,
   });
   const channel = native().openChannel(

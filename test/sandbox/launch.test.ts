@@ -63,11 +63,14 @@ test("the network inside is up before the command starts, with our congestion co
   const { out } = await run(
     "sh",
     "-c",
-    "ip -br addr show tap0; ip route; cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+    "ip -br addr show tap0; ip route; ip route show table local; cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
   );
   t.regex(out, /^tap0 +\S+ +10\.0\.2\.100\/24/m);
   t.regex(out, /^default via 10\.0\.2\.2 dev tap0 .*congctl reno/m);
   t.regex(out, /^10\.0\.2\.0\/24 dev tap0 .*congctl reno/m);
+  for (const own of ["127.0.0.0/8 dev lo", "127.0.0.1 dev lo", "10.0.2.100 dev tap0"]) {
+    t.regex(out, new RegExp(`^local ${own} .*congctl reno`, "m"));
+  }
   t.regex(out, /^0$/m);
 });
 
