@@ -79,6 +79,7 @@ void Engine::collect() {
   data_budget_ = kDataPerTurn;
   byte_budget_ = kDataBytesPerTurn;
   splice_budget_ = kSpliceBytesPerTurn;
+  turn_datagrams_ = 0;
   if (now_ >= sweep_at_) sweepClosing();
   refillSpares();
   if (refusal_count_ > 0) reportRefusals();
@@ -93,6 +94,7 @@ void Engine::collect() {
 void Engine::visitActive() {
   for (int visits = 0; visits < kVisitsPerTurn && ring_head_ != ring_tail_; visits++) {
     if (eventsFull() || data_budget_ <= 0 || byte_budget_ <= 0 || splice_budget_ <= 0 || free_count_ == 0) return;
+    if (turn_datagrams_ >= kDatagramsPerTurn) return;
     const int32_t id = ring_[ring_head_++ & ring_mask_];
     Socket& s = sockets_[id];
     s.flags &= ~kActive;

@@ -1,7 +1,9 @@
 // Datagram sockets: UDP, and ICMP echo (ping sockets).
 //
-// In: recvmsg() until nothing is left, each datagram (with UDP_GRO: each run of equally long ones) into a slot. Out: runs of
-// equally long datagrams to one place leave with one call (UDP_SEGMENT), one by one where the kernel refuses that.
+// In: recvmsg() until nothing is left. Datagrams of one length that follow each other from one place to one place lie behind
+// each other in one slot and are one record, a run, so that they enter the sandbox as one frame: the kernel made it
+// (UDP_GRO), or each datagram is received directly behind the one before, where all but the last must be equally long.
+// Out: runs leave with one call (UDP_SEGMENT), one by one where the kernel refuses that.
 //
 // Errors come in three ways. Those that an ICMP message reported lie in the socket's error queue (IP_RECVERR), with the
 // beginning of the datagram; the kernel also fails the next call on the socket once, which is therefore tried again.
@@ -32,7 +34,6 @@ namespace netns {
 
 namespace {
 
-constexpr int kDatagramsPerVisit = 16;
 constexpr int kErrorsPerVisit = 32;
 constexpr int kMaxSegments = 64;
 constexpr int32_t kMaxDatagram = 65507;
@@ -54,6 +55,35 @@ void addControl(msghdr* message, uint8_t* control, int level, int type, const T&
   memcpy(CMSG_DATA(header), &value, sizeof(T));
   message->msg_control = control;
   message->msg_controllen += CMSG_SPACE(sizeof(T));
+}
+
+// Datagrams of one record that more may join.
+struct Run {
+  int32_t* record = nullptr;
+  uint8_t* end = nullptr;
+  size_t size = 0;   // of each
+  int32_t room = 0;  // how many more
+};
+
+// Whom a received datagram is from and to. Returns the length of each of several that the kernel put together, else 0.
+int32_t readAncillary(msghdr* message, ssize_t length, const Endpoint& local, Endpoint* endpoints) {
+  int segment = 0;
+  fromSockaddr(static_cast<sockaddr*>(message->msg_name), &endpoints[0]);
+  endpoints[1] = local;
+  for (cmsghdr* c = CMSG_FIRSTHDR(message); c != nullptr; c = CMSG_NXTHDR(message, c)) {
+    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info;
+      memcpy(&info, CMSG_DATA(c), sizeof(info));
+      setAddress4(&endpoints[1], &info.ipi_addr);
+    } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info;
+      memcpy(&info, CMSG_DATA(c), sizeof(info));
+      setAddress6(&endpoints[1], &info.ipi6_addr, info.ipi6_ifindex);
+    } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+      memcpy(&segment, CMSG_DATA(c), sizeof(segment));
+    }
+  }
+  return segment < length ? segment : 0;
 }
 
 }  // namespace
@@ -142,21 +172,30 @@ int32_t Engine::openPing(int family, const Endpoint* local) {
 bool Engine::visitDatagram(int32_t id) {
   Socket& s = sockets_[id];
   if (s.flags & kError) drainErrors(id);
-  for (int i = 0; i < kDatagramsPerVisit && (s.flags & kReadable); i++) {
+  Run run;
+  while (s.flags & kReadable) {
     if (eventsFull() || free_count_ == 0) return true;
-    iovec vector{slotAt(free_slots_[free_count_ - 1]) + kHeadroom, kMaxDatagram};
+    uint8_t* next = slotAt(free_slots_[free_count_ - 1]) + kHeadroom;
+    const bool joins = run.room > 0;
+    iovec vectors[2] = {{next, kMaxDatagram}, {}};
+    if (joins) {
+      // What is longer than the datagrams of the run ends in the next slot, and its beginning is copied there.
+      vectors[0] = {run.end, run.size};
+      vectors[1] = {next + run.size, kMaxDatagram - run.size};
+    }
     alignas(cmsghdr) uint8_t control[kControlSize];
     sockaddr_storage from;
     from.ss_family = AF_UNSPEC;
     msghdr message{};
     message.msg_name = &from;
     message.msg_namelen = sizeof(from);
-    message.msg_iov = &vector;
-    message.msg_iovlen = 1;
+    message.msg_iov = vectors;
+    message.msg_iovlen = joins ? 2 : 1;
     message.msg_control = control;
     message.msg_controllen = sizeof(control);
     const ssize_t n = recvmsg(s.fd, &message, MSG_DONTWAIT);
     if (n < 0) {
+      run.room = 0;  // the errors have records of their own
       if (errno == EAGAIN) s.flags &= ~kReadable;
       else if (errno != EINTR) drainErrors(id);
       continue;
@@ -165,31 +204,34 @@ bool Engine::visitDatagram(int32_t id) {
       counters_.datagrams_truncated++;
       continue;
     }
-    int32_t* record = event(EventKind::Datagram, id);
-    record[2] = takeSlot();
-    record[3] = static_cast<int32_t>(n);
-    Endpoint* endpoints = eventEndpoints();
-    fromSockaddr(reinterpret_cast<sockaddr*>(&from), &endpoints[0]);
-    endpoints[1] = s.local;
-    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-      if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-        in_pktinfo info;
-        memcpy(&info, CMSG_DATA(c), sizeof(info));
-        setAddress4(&endpoints[1], &info.ipi_addr);
-      } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-        in6_pktinfo info;
-        memcpy(&info, CMSG_DATA(c), sizeof(info));
-        setAddress6(&endpoints[1], &info.ipi6_addr, info.ipi6_ifindex);
-      } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
-        int segment = 0;
-        memcpy(&segment, CMSG_DATA(c), sizeof(segment));
-        if (segment < n) record[4] = segment;
+    Endpoint endpoints[2];
+    const int32_t segment = readAncillary(&message, n, s.local, endpoints);
+    const auto length = static_cast<size_t>(n);
+    const bool same = joins && length > 0 && length <= run.size && segment == 0 &&
+                      memcmp(endpoints, eventEndpoints(), sizeof(endpoints)) == 0;
+    if (same) {
+      run.record[3] += static_cast<int32_t>(n);
+      run.record[4] = static_cast<int32_t>(run.size);
+      run.end += length;
+      run.room = length == run.size ? run.room - 1 : 0;
+    } else {
+      if (joins) memcpy(next, run.end, std::min(length, run.size));
+      int32_t* record = event(EventKind::Datagram, id);
+      record[2] = takeSlot();
+      record[3] = static_cast<int32_t>(n);
+      record[4] = segment;
+      memcpy(eventEndpoints(), endpoints, sizeof(endpoints));
+      run = Run{record, next + length, length, 0};
+      if (s.kind == Kind::Datagram && segment == 0 && length > 0) {
+        run.room = std::min<int32_t>(kMaxSegments, kMaxPayload / static_cast<int32_t>(n)) - 1;
       }
     }
-    counters_.datagrams_received += record[4] > 0 ? static_cast<uint64_t>((n + record[4] - 1) / record[4]) : 1;
+    const int32_t datagrams = segment > 0 ? (static_cast<int32_t>(n) + segment - 1) / segment : 1;
+    counters_.datagrams_received += static_cast<uint64_t>(datagrams);
     counters_.datagram_bytes_received += static_cast<uint64_t>(n);
+    turn_datagrams_ += datagrams;
     byte_budget_ -= static_cast<int32_t>(n);
-    if (byte_budget_ <= 0) return true;
+    if (byte_budget_ <= 0 || turn_datagrams_ >= kDatagramsPerTurn) return true;
   }
   return (s.flags & (kReadable | kError)) != 0;
 }
@@ -317,6 +359,7 @@ void Engine::sendOne(int32_t id, const Endpoint* addresses, iovec* vectors, int 
       if (sendmsg(s.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
         counters_.datagrams_sent += datagrams;
         counters_.datagram_bytes_sent += total;
+        turn_datagrams_ += static_cast<int32_t>(datagrams);
         return;
       }
       error = errno;

@@ -46,6 +46,7 @@ struct Options {
   X(turns, "engine.turns")                                \
   X(wakeups, "engine.wakeups")                            \
   X(spins, "engine.spins")                                \
+  X(yields, "engine.yields")                              \
   X(sockets_open, "sockets.open")                         \
   X(sockets_refused, "sockets.refused")                   \
   X(frames_read, "links.frames_read")                     \
@@ -183,6 +184,9 @@ constexpr int32_t kSendVectors = 64;
 // Bytes that a stream sends before its path is looked at (congestion.cc), and the size of a control's name (TCP_CA_NAME_MAX).
 constexpr int32_t kExaminedAfter = 1 << 20;
 constexpr int32_t kControlName = 16;
+// A turn receives no more datagrams: what goes to one receiver in a row must fit the usual receive buffer, which holds
+// 92 of full size.
+constexpr int32_t kDatagramsPerTurn = 64;
 // Slots that frames and spares leave for payload from sockets: neither direction can starve the other, and a turn in which
 // every other slot lies in a backlog can still visit the sockets, which is what ends that.
 constexpr int32_t kSlotsForSockets = 8;
@@ -411,6 +415,7 @@ class Engine {
   int32_t data_budget_ = 0;
   int32_t byte_budget_ = 0;
   int32_t splice_budget_ = 0;
+  int32_t turn_datagrams_ = 0;  // received and sent
   char bad_[160] = {0};
 
   struct {

@@ -215,6 +215,78 @@ test("a burst longer than one turn arrives whole", async (t) => {
   rig.stop();
 });
 
+/** A socket that sends at once, so that what one loop sends waits together. */
+async function connected(port: number): Promise<{ send: (bytes: Buffer) => void; port: number; close: () => void }> {
+  const socket = dgram.createSocket("udp4");
+  socket.connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  return { send: (bytes) => socket.send(bytes), port: socket.address().port, close: () => socket.close() };
+}
+
+test("equally long datagrams of one sender that wait together are one record, in order, its last may be shorter", async (t) => {
+  const rig = new Rig();
+  const inbox = new Mailbox(rig);
+  const receiver = rig.sockets.open(4, at("127.0.0.1", 0), inbox);
+  const sender = await connected(rig.port(receiver));
+  const parts = [...Array.from({ length: 20 }, (_, i) => pattern(1400, i + 1)), pattern(3, 99)];
+  for (const part of parts) sender.send(part);
+  await rig.until("21", () => inbox.single.length === 21);
+  t.is(inbox.datagrams.length, 1);
+  t.is(inbox.datagrams[0].segment, 1400);
+  t.true(inbox.single.every((bytes, i) => bytes.equals(parts[i])));
+  t.is(rig.engine.counters()["datagrams.received"], 21);
+  sender.close();
+  rig.stop();
+});
+
+test("datagrams of any length from several senders keep their boundaries, their order and their sender", async (t) => {
+  const rig = new Rig();
+  const inbox = new Mailbox(rig);
+  const receiver = rig.sockets.open(4, at("127.0.0.1", 0), inbox);
+  const senders = [await connected(rig.port(receiver)), await connected(rig.port(receiver))];
+  const sizes = [100, 100, 101, 101, 1, 1, 0, 0, 1, 30_000, 30_000, 100, 40_000, 9000, 9000, 9000, 9000, 7];
+  const sent: { bytes: Buffer; port: number }[] = [];
+  for (const [i, size] of sizes.entries()) {
+    for (const sender of i % 3 === 0 ? senders : [senders[i % 2]]) {
+      sent.push({ bytes: pattern(size, sent.length + 1), port: sender.port });
+      sender.send(sent[sent.length - 1].bytes);
+    }
+  }
+  const got = () =>
+    inbox.datagrams.flatMap(({ bytes, segment, from }) => {
+      const step = segment > 0 ? segment : Math.max(1, bytes.length);
+      return Array.from({ length: Math.max(1, Math.ceil(bytes.length / step)) }, (_, i) => ({
+        bytes: bytes.subarray(i * step, (i + 1) * step),
+        port: endpointPort(from),
+      }));
+    });
+  await rig.until("all", () => got().length >= sent.length);
+  t.deepEqual(
+    got().map(({ bytes, port }) => [bytes.length, port]),
+    sent.map(({ bytes, port }) => [bytes.length, port]),
+  );
+  t.true(got().every(({ bytes }, i) => bytes.equals(sent[i].bytes)));
+  for (const sender of senders) sender.close();
+  rig.stop();
+});
+
+test("a burst of datagrams makes the engine yield the processor, a single one does not", async (t) => {
+  const rig = new Rig();
+  const inbox = new Mailbox(rig);
+  const receiver = rig.sockets.open(4, at("127.0.0.1", 0), inbox);
+  const sender = await connected(rig.port(receiver));
+  sender.send(pattern(100));
+  await rig.until("one", () => inbox.single.length === 1);
+  t.is(rig.engine.counters()["engine.yields"], 0);
+  for (let i = 0; i < 200; i++) sender.send(pattern(100));
+  await rig.until("201", () => inbox.single.length === 201);
+  // It yields after the turn, and thus after this was told.
+  await rig.turn(() => {});
+  t.true(rig.engine.counters()["engine.yields"] >= 3, "no turn takes more than 64 of them");
+  sender.close();
+  rig.stop();
+});
+
 test("a ping socket sends an echo request and hears the reply, or says that it may not be made", async (t) => {
   const rig = new Rig();
   const mailbox = new Mailbox(rig);

@@ -3,6 +3,7 @@
  * through. It is meant to be run with sanitizers, where what counts is what they see.
  */
 import assert from "node:assert";
+import dgram from "node:dgram";
 import { once } from "node:events";
 import net from "node:net";
 import { at, Mailbox, pattern, Recorder, Rig } from "./rig.js";
@@ -80,6 +81,33 @@ await rig.turn(() => {
 });
 await rig.until("13 datagrams", () => inbox.single.length === 13);
 await rig.until("two failures", () => outbox.failures.length === 2);
+// One by one, so that it is the engine that puts them behind each other.
+const single = dgram.createSocket("udp4");
+single.connect(rig.port(receiver), "127.0.0.1");
+await once(single, "connect");
+const lengths = [
+  1400,
+  1400,
+  1401,
+  60_000,
+  30_000,
+  30_000,
+  30_000,
+  65_507,
+  1,
+  0,
+  1,
+  ...Array<number>(80).fill(2),
+  3,
+  9000,
+];
+for (const length of lengths) single.send(pattern(length));
+await rig.until("the single ones", () => inbox.single.length === 13 + lengths.length);
+assert.deepEqual(
+  inbox.single.slice(13).map(({ length }) => length),
+  lengths,
+);
+single.close();
 
 // A pair, half-closed by both.
 const target = net.createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, "127.0.0.1");
