@@ -42,6 +42,25 @@ const late = {
   },
 };
 
+/** The thread of a shard (src/network/worker.ts): a script of its own, which Node loads as it is. */
+async function makeWorker() {
+  const { build } = await import("esbuild");
+  await build({
+    entryPoints: [path.join(root, "dist/src/network/worker.js")],
+    outfile: path.join(root, "dist/bundle/worker.cjs"),
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "cjs",
+    logLevel: "warning",
+    // As in the program's bundle: what looks for files takes itself for start.cjs.
+    define: { "import.meta.url": "moduleUrl" },
+    banner: {
+      js: `const moduleUrl = require("node:url").pathToFileURL(require("node:path").join(__dirname, "../src/cli/start.cjs")).href;`,
+    },
+  });
+}
+
 async function makeBundle() {
   const { build } = await import("esbuild");
   const { outputFiles } = await build({
@@ -92,6 +111,7 @@ if (process.env[TRIAL]) {
   makeCache();
 } else {
   await makeBundle();
+  await makeWorker();
   const { NODE_OPTIONS: _, ...env } = process.env;
   const words = ["front", process.execPath, fileURLToPath(import.meta.url), "run", "--", "true"];
   spawnSync(launcher, words, { env: { ...env, [TRIAL]: "1" }, stdio: "ignore", timeout: TRIAL_MS });

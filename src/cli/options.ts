@@ -42,6 +42,8 @@ export interface NetworkWishes {
   readonly outboundAddr6?: string | undefined;
   /** Congestion control of the routes inside; `host`: the host's. */
   readonly congestion?: string | undefined;
+  /** How many threads carry the network, 1 to 16. */
+  readonly shards?: string | number | undefined;
 }
 
 /** The same, checked. */
@@ -62,6 +64,8 @@ export interface NetworkSettings {
   readonly outboundAddress6: Address | null;
   /** The first of these that the kernel has; empty: the host's. */
   readonly congestion: readonly string[];
+  /** 1 to 16. */
+  readonly shards: number;
   /** What the person should know before anything starts, a line each. */
   readonly warnings: readonly string[];
 }
@@ -87,6 +91,7 @@ const MAX_MTU = 65521;
 const MAX_IFNAME = 15;
 const MAX_PUBLISHED = 4096;
 const MAX_UPSTREAMS = 8;
+const MAX_SHARDS = 16;
 
 /** Without pacing, since the path to the TAP is lossless memory; see docs/decisions. */
 const DEFAULT_CONGESTION: readonly string[] = ["cubic", "reno"];
@@ -116,6 +121,7 @@ export function networkSettings(wishes: NetworkWishes, host: HostView = HOST): N
     hostLoopback: parseHostLoopback(wishes.allowHostLoopback ?? false),
     ...chooseOutbound(wishes, host),
     congestion: wishes.congestion === undefined ? DEFAULT_CONGESTION : parseCongestion(wishes.congestion),
+    shards: parseShards(wishes.shards ?? 1),
   };
 }
 
@@ -425,6 +431,14 @@ function parseCongestion(text: string): readonly string[] {
     );
   }
   return [text];
+}
+
+function parseShards(wish: string | number): number {
+  const shards = wholeNumber(String(wish));
+  if (shards === null || shards < 1 || shards > MAX_SHARDS) {
+    throw usage(`--shards ${wish}: expected 1 to ${MAX_SHARDS}, at most as many as this machine has processors`);
+  }
+  return shards;
 }
 
 /** `PID` or the path of a network namespace. */

@@ -126,6 +126,7 @@ function withNetworkOptions(command: Command): Command {
     .option("--outbound-addr <address>", "address of the host to send from, or interface whose addresses to send from")
     .option("--outbound-addr6 <address>", "the same for IPv6")
     .option("--congestion <name>", "TCP congestion control inside; host: the host's (default: cubic, else reno)")
+    .option("--shards <number>", "threads that carry the network, 1 to 16", "1")
     .option("-q, --quiet", "tell errors only")
     .option("-v, --verbose", "tell every refusal, and all counters at the end")
     .option("--log-file <path>", "append everything as JSON lines to this file");

@@ -7,7 +7,7 @@
  * ended it. If a part of ours fails, the command is ended with it: it would have no network any more.
  */
 import { hostname as hostName } from "node:os";
-import type { Network } from "../network/network.js";
+import type { OpenNetwork } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { hostResolverSettings, hosts, resolvConf } from "../sandbox/files.js";
 import { launch } from "../sandbox/launch.js";
@@ -98,7 +98,7 @@ export async function launchCommand(
 }
 
 /** Tells which port was chosen where that was left to us, and all of them to the log. */
-export function tellPublished(network: Network, log: Log, quiet: boolean): void {
+export function tellPublished(network: OpenNetwork, log: Log, quiet: boolean): void {
   for (const { spec, address, port } of network.published) {
     const host = formatAddress(address);
     const line = `${host.includes(":") ? `[${host}]` : host}:${port} -> ${spec.insidePort}/${spec.protocol}`;
@@ -108,7 +108,7 @@ export function tellPublished(network: Network, log: Log, quiet: boolean): void 
 }
 
 /** For `--verbose` and the log: where everything went. What never happened is left out, but not what is still open. */
-export function tellCounters(network: Network, log: Log): void {
+export function tellCounters(network: OpenNetwork, log: Log): void {
   for (const [name, value] of Object.entries(network.counters())) {
     if (value !== 0 || name.endsWith(".open")) log.debug(`counter ${name} ${value}`);
   }

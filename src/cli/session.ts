@@ -7,7 +7,7 @@
  * network's code is loaded while it makes the namespace.
  */
 import { hostname as hostName } from "node:os";
-import type { Network, NetworkConfig } from "../network/network.js";
+import type { NetworkConfig, OpenNetwork } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { SILENT_LOG } from "../policy/config.js";
 import type { InsideNetwork, InsideSubnet, Sandbox } from "../sandbox/sandbox.js";
@@ -15,7 +15,7 @@ import { formatAddress } from "../wire/address.js";
 import { type Cidr, DEFAULT_CIDR, type NetworkSettings, parseCidr } from "./options.js";
 
 export interface Session {
-  readonly network: Network;
+  readonly network: OpenNetwork;
   readonly sandbox: Sandbox;
   /**
    * Ends both.
@@ -34,7 +34,7 @@ export function insideNetwork(settings: NetworkSettings): InsideNetwork {
     v4: insideSubnet(settings.v4),
     v6: insideSubnet(settings.v6),
     congestion: settings.congestion,
-    queues: 1,
+    queues: settings.shards,
   };
 }
 
@@ -69,6 +69,7 @@ export async function openSession(
       publish: settings.publish,
       hostname: settings.hostname ?? hostName(),
       congestion: settings.congestion,
+      shards: settings.shards,
       log,
     }),
   ]);
@@ -77,18 +78,22 @@ export async function openSession(
     throw network.reason;
   }
   if (sandbox.status === "rejected") {
-    network.value.close();
+    await network.value.close();
     throw sandbox.reason;
   }
   return joined(network.value, sandbox.value, log);
 }
 
-async function openNetwork(config: NetworkConfig): Promise<Network> {
+async function openNetwork(config: NetworkConfig): Promise<OpenNetwork> {
+  if (config.shards > 1) {
+    const { ShardedNetwork } = await import("../network/shards.js");
+    return ShardedNetwork.open(config);
+  }
   const { Network } = await import("../network/network.js");
   return Network.open(config);
 }
 
-function joined(network: Network, sandbox: Sandbox, log: Log): Session {
+function joined(network: OpenNetwork, sandbox: Sandbox, log: Log): Session {
   // Whoever waits for these hears of them; a rejection after that is of no interest.
   network.failed.catch(() => {});
   sandbox.exited.catch(() => {});
@@ -101,7 +106,7 @@ function joined(network: Network, sandbox: Sandbox, log: Log): Session {
       try {
         if (drainMs > 0) await Promise.race([network.drain(drainMs), network.failed, ...(hurry ? [hurry] : [])]);
       } finally {
-        network.close();
+        await network.close();
         await sandbox.release();
       }
     },

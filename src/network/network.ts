@@ -25,7 +25,7 @@ import type { HostLoopback, Log, PublishSpec } from "../policy/config.js";
 import { LoggedPolicy } from "../policy/logged-policy.js";
 import { NatPolicy } from "../policy/nat-policy.js";
 import type { OpenPort } from "../publish/listeners.js";
-import { Publisher } from "../publish/publisher.js";
+import { Publisher, type SharedListener } from "../publish/publisher.js";
 import type { Sandbox } from "../sandbox/sandbox.js";
 import { DhcpServer } from "../services/dhcp.js";
 import { Dhcpv6Server } from "../services/dhcpv6.js";
@@ -41,6 +41,7 @@ import { Tcp } from "../tcp/tcp.js";
 import { Udp } from "../udp/udp.js";
 import type { Address, Endpoint } from "../wire/address.js";
 import { linkLocalAddress } from "../wire/ipv6.js";
+import { Handover } from "./handover.js";
 
 /** The IPv6 side of a sandbox's network: what cidr, gateway, dns and sandbox are for IPv4. */
 export interface NetworkConfigV6 {
@@ -79,7 +80,44 @@ export interface NetworkConfig {
   readonly hostname: string;
   /** TCP congestion control towards peers on the host itself, the first of these that we may use; empty: the host's default. */
   readonly congestion: readonly string[];
+  /** How many threads carry it, 1 to 16; more than one: see ShardedNetwork. */
+  readonly shards: number;
   readonly log: Log;
+}
+
+/** What a network wants of a sandbox that joins it: its first TAP queue is the network's. */
+export type Joining = Pick<Sandbox, "taps" | "mac" | "socket" | "discard"> & {
+  readonly offloads: { readonly uso: boolean };
+};
+
+/** An open network, of one shard or of several. */
+export interface OpenNetwork {
+  /** Published ports with the host port that each got. */
+  readonly published: readonly OpenPort[];
+  /** Rejects when the network failed by itself (a bug of ours); settles in no other way. */
+  readonly failed: Promise<never>;
+  /** Takes a sandbox's TAP as a link, and leads the published ports there. */
+  join(sandbox: Sandbox): void;
+  /**
+   * Waits until everything that the sandbox has sent is with the host's kernel, at most `milliseconds`. For use when the
+   * command has ended and its namespace is still held: then every socket inside has been closed.
+   */
+  drain(milliseconds: number): Promise<void>;
+  /** Ends everything at once: flows, ports, sockets, the link. Settles when nothing of it is left. */
+  close(): Promise<void>;
+  /** Every counter of the stack and the engine, by name, and the number of flows that are open now. */
+  counters(): Record<string, number>;
+}
+
+/** A network's place among several on one TAP (shards.ts). The descriptors are the network's. */
+export interface ShardPlace {
+  /** 0 to count - 1; 0 has the published ports, and all that is not TCP. */
+  readonly index: number;
+  readonly count: number;
+  /** One end of a pair to each other shard, by its index; -1 in our own place. */
+  readonly peers: readonly number[];
+  /** Our listeners of the published TCP ports; shard 0 makes its own. */
+  readonly listeners: readonly SharedListener[];
 }
 
 /** Our MAC address on every link: locally administered, like the addresses the same for every sandbox. */
@@ -91,13 +129,11 @@ const DRAIN_POLL_MS = 5;
 /** What is joined to a network: the link of one sandbox. */
 interface Member {
   readonly link: number;
-  readonly sandbox: Sandbox;
+  readonly sandbox: Joining;
 }
 
-export class Network {
-  /** Published ports with the host port that each got. */
+export class Network implements OpenNetwork {
   readonly published: readonly OpenPort[];
-  /** Rejects when the network failed by itself (a bug of ours); settles in no other way. */
   readonly failed: Promise<never>;
   readonly #config: NetworkConfig;
   readonly #engine: Engine;
@@ -113,6 +149,10 @@ export class Network {
   readonly #icmp: Icmp;
   readonly #dns: DnsForwarder;
   readonly #publisher: Publisher;
+  readonly #place: ShardPlace | null;
+  readonly #handover: Handover | null;
+  /** Ends of pairs that are no links yet. */
+  #peers: readonly number[];
   readonly #clock: Clock;
   readonly #turns: Turns;
   #entering: { readonly action: () => void; readonly dropped: (() => void) | undefined }[] = [];
@@ -121,11 +161,18 @@ export class Network {
 
   /** Opens a network and takes its published ports. Rejects with a NetnsError: PORT_BUSY, NATIVE. */
   static async open(config: NetworkConfig): Promise<Network> {
-    return new Network(config);
+    return new Network(config, null);
   }
 
-  private constructor(config: NetworkConfig) {
+  /** The same for one of several. Throws instead of rejecting. */
+  static openShard(config: NetworkConfig, place: ShardPlace): Network {
+    return new Network(config, place);
+  }
+
+  private constructor(config: NetworkConfig, place: ShardPlace | null) {
     this.#config = config;
+    this.#place = place;
+    this.#peers = place?.peers ?? [];
     const engine = createEngine({ congestion: config.congestion });
     this.#engine = engine;
     const { memory } = engine;
@@ -168,10 +215,12 @@ export class Network {
     const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, v6, mac: GATEWAY_MAC });
     this.#egress = egress;
     const sockets = new HostSockets(engine, {
-      frame: (link, offset, length) => ingress.frame(link, offset, length),
+      frame: (link, offset, length) => frames.frame(link, offset, length),
       linkDown: (link) => this.#linkDown(link),
     });
     this.#sockets = sockets;
+    const deliver = (link: number, offset: number, length: number) => ingress.frame(link, offset, length);
+    this.#handover = place && new Handover({ ...place, slab: memory.slab, egress, counters, deliver });
 
     const parts = {
       output: egress,
@@ -184,7 +233,7 @@ export class Network {
       flows,
       timers,
     };
-    this.#tcp = new Tcp(parts);
+    this.#tcp = new Tcp({ ...parts, others: this.#handover });
     this.#dns = new DnsForwarder({
       resolvers: () => resolvers.servers(),
       ownNames: new OwnNames([
@@ -237,9 +286,11 @@ export class Network {
       own: serveDns ? [gateway, dns] : [gateway],
       v6: v6 &&
         router && { ...v6, own: serveDns ? [v6.gateway, v6.dns, v6.linkLocal] : [v6.gateway, v6.linkLocal], router },
+      answers: place === null || place.index === 0,
       protocols: { tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp },
     });
     this.#ingress = ingress;
+    const frames = this.#handover ?? ingress;
     this.#publisher = new Publisher({ ...parts, tcp: this.#tcp, udp: this.#udp, turns });
 
     let fail: (error: Error) => void = () => {};
@@ -249,7 +300,9 @@ export class Network {
     // Whoever does not wait for `failed` learns of it by what stops working.
     this.failed.catch(() => {});
     try {
-      this.published = this.#publisher.open(config.publish);
+      const isFirst = place === null || place.index === 0;
+      this.published = isFirst ? this.#publisher.open(config.publish, place?.count ?? 1) : [];
+      if (place) this.#publisher.adopt(place.listeners);
     } catch (error) {
       this.close();
       throw error;
@@ -263,10 +316,17 @@ export class Network {
     );
   }
 
-  /** Takes a sandbox's TAP as a link, and leads the published ports there. */
-  join(sandbox: Sandbox): void {
+  /** The listeners of published TCP ports that were made for another shard. Asked once for each, they are the caller's. */
+  listenersFor(shard: number): readonly SharedListener[] {
+    return this.#publisher.listenersFor(shard);
+  }
+
+  join(sandbox: Joining): void {
     const { ipv4, v6, sandbox: address, gateway, cidr } = this.#config;
     const link = this.#engine.addLink(sandbox.taps[0]);
+    const peers = this.#peers.map((fd) => (fd < 0 ? -1 : this.#engine.addLink(fd)));
+    this.#peers = [];
+    this.#handover?.join(link, peers);
     this.#egress.addLink(link, sandbox.offloads.uso);
     this.#neighbours.seed(link, address, sandbox.mac);
     if (v6 !== null) this.#neighbours.seed(link, v6.sandbox, sandbox.mac);
@@ -289,10 +349,6 @@ export class Network {
     return this.#flows.size;
   }
 
-  /**
-   * Waits until everything that the sandbox has sent is with the host's kernel, at most `milliseconds`. For use when the
-   * command has ended and its namespace is still held: then every socket inside has been closed.
-   */
   async drain(milliseconds: number): Promise<void> {
     const end = process.uptime() + milliseconds / 1000; // performance.now() would load another part of Node
     // One turn at least: frames may have come that no turn has read yet.
@@ -308,18 +364,23 @@ export class Network {
     }
   }
 
-  /** Ends everything at once: flows, ports, sockets, the link. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#dns.close();
     this.#engine.stop();
+    this.#publisher.close();
+    for (const fd of this.#peers) if (fd >= 0) native().closeFd(fd);
     for (const { dropped } of this.#entering.splice(0)) dropped?.();
   }
 
-  /** Every counter of the stack and the engine, by name, and the number of flows that are open now. */
   counters(): Record<string, number> {
-    return { ...this.#counters.snapshot(), ...this.#engine.counters(), "flows.open": this.#flows.size };
+    return {
+      ...this.#counters.snapshot(),
+      ...this.#handover?.snapshot(),
+      ...this.#engine.counters(),
+      "flows.open": this.#flows.size,
+    };
   }
 
   #turn(): void {
@@ -341,7 +402,8 @@ export class Network {
 
   #linkDown(link: number): void {
     if (this.#member?.link !== link) return;
-    this.#config.log.warn("the interface inside was removed: the sandbox has no network any more");
+    if ((this.#place?.index ?? 0) === 0)
+      this.#config.log.warn("the interface inside was removed: the sandbox has no network any more");
     this.#member = null;
     this.#egress.removeLink(link);
     this.#ingress.removeLink(link);

@@ -9,6 +9,7 @@ import type { Counters } from "../flow/counters.js";
 import type { Timers } from "../flow/timers.js";
 import type { Turns } from "../flow/turns.js";
 import type { Datagrams, Streams } from "../host/sockets.js";
+import { native } from "../native/binding.js";
 import type { PublishSpec } from "../policy/config.js";
 import type { Tcp } from "../tcp/tcp.js";
 import type { Udp } from "../udp/udp.js";
@@ -46,6 +47,12 @@ export interface PublishTarget {
   readonly inside: InsideSockets;
 }
 
+/** A listener of a published TCP port that was made for another publisher of the same ports. */
+export interface SharedListener {
+  readonly insidePort: number;
+  readonly fd: number;
+}
+
 /** Connections that a listener holds until we take them. */
 const BACKLOG = 4096;
 
@@ -55,28 +62,37 @@ export class Publisher {
   readonly #tcp = new Map<number, TcpPort>();
   readonly #udp = new Map<number, UdpPort>();
   #direct: DirectPath | null = null;
+  /** By our own socket, listeners of the same port for the other publishers; -1 where one has its own already. */
+  readonly #shared = new Map<number, { readonly insidePort: number; readonly fds: number[] }>();
 
   constructor(options: PublisherOptions) {
     this.#options = options;
   }
 
-  /** Takes every port, or none. Throws a NetnsError (PORT_BUSY). */
-  open(specs: readonly PublishSpec[]): OpenPort[] {
+  /**
+   * Takes every port, or none. Throws a NetnsError (PORT_BUSY).
+   * @param publishers how many share the TCP ports, this one included: the others get theirs by listenersFor() and adopt()
+   */
+  open(specs: readonly PublishSpec[], publishers = 1): OpenPort[] {
     const { streams } = this.#options;
     return openAll(specs, {
-      open: (spec, local) => (spec.protocol === "tcp" ? this.#openTcp(spec, local) : this.#openUdp(spec, local)),
+      open: (spec, local) =>
+        spec.protocol === "tcp" ? this.#openTcp(spec, local, publishers) : this.#openUdp(spec, local),
       close: (socket) => {
         this.#tcp.delete(socket);
         this.#udp.delete(socket);
+        this.#closeShared(socket);
         streams.close(socket);
       },
       local: (socket) => streams.localEndpoint(socket),
     });
   }
 
-  #openTcp({ insidePort }: PublishSpec, local: Endpoint): number {
+  #openTcp({ insidePort }: PublishSpec, local: Endpoint, publishers: number): number {
+    const { streams } = this.#options;
     const port = new TcpPort({ ...this.#options, insidePort });
-    const socket = this.#options.streams.listen(local, BACKLOG, port);
+    const socket =
+      publishers === 1 ? streams.listen(local, BACKLOG, port) : this.#listenShared(local, port, publishers);
     if (socket >= 0) this.#tcp.set(socket, port);
     return socket;
   }
@@ -86,6 +102,45 @@ export class Publisher {
     const port = new UdpPort({ ...this.#options, family, insidePort });
     const socket = this.#options.datagrams.open(family, local, port);
     if (socket >= 0) this.#udp.set(socket, port);
+    return socket;
+  }
+
+  /** The listeners that open() made for another publisher, 1 to publishers - 1. They are the caller's. */
+  listenersFor(publisher: number): SharedListener[] {
+    return Array.from(this.#shared.values(), ({ insidePort, fds }) => {
+      const fd = fds[publisher];
+      fds[publisher] = -1;
+      return { insidePort, fd };
+    });
+  }
+
+  /** Serves listeners that another publisher made. */
+  adopt(listeners: readonly SharedListener[]): void {
+    for (const { insidePort, fd } of listeners) {
+      const port = new TcpPort({ ...this.#options, insidePort });
+      const socket = this.#options.streams.listenWith(fd, port);
+      if (socket >= 0) this.#tcp.set(socket, port);
+      else this.#options.counters.add("publish.listener_refused");
+    }
+  }
+
+  /** Closes what nobody asked for. The sockets go with the engine. */
+  close(): void {
+    for (const socket of this.#shared.keys()) this.#closeShared(socket);
+  }
+
+  #closeShared(socket: number): void {
+    for (const fd of this.#shared.get(socket)?.fds ?? []) if (fd >= 0) native().closeFd(fd);
+    this.#shared.delete(socket);
+  }
+
+  #listenShared(local: Endpoint, port: TcpPort, publishers: number): number {
+    const fds = native().openListeners(local, BACKLOG, publishers);
+    if (typeof fds === "number") return fds;
+    const [own, ...others] = fds;
+    const socket = this.#options.streams.listenWith(own, port);
+    if (socket >= 0) this.#shared.set(socket, { insidePort: port.insidePort, fds: [-1, ...others] });
+    else for (const fd of others) native().closeFd(fd);
     return socket;
   }
 

@@ -35,12 +35,14 @@ export interface TcpPortOptions {
 const MAX_WAITING = 128;
 
 export class TcpPort implements ListenHandler {
+  readonly insidePort: number;
   readonly #options: TcpPortOptions;
   #joined: { direct: DirectPath; carry: CarryThrough; targets: Targets } | null = null;
   #waiting = new Set<Waiting>();
 
   constructor(options: TcpPortOptions) {
     this.#options = options;
+    this.insidePort = options.insidePort;
   }
 
   join(direct: DirectPath, carry: CarryThrough, targets: Targets): void {
@@ -72,7 +74,7 @@ export class TcpPort implements ListenHandler {
   #serve(socket: number, client: Address, clientPort: number): void {
     if (this.#joined === null) return;
     const { direct, carry, targets } = this.#joined;
-    const { insidePort } = this.#options;
+    const { insidePort } = this;
     const addresses = targets[familyOf(client)];
     if (isLoopback(client)) direct.connect(socket, addresses, insidePort);
     else carry(socket, client, clientPort, insidePort, (refused) => direct.connect(refused, addresses, insidePort));

@@ -206,6 +206,11 @@ export class Egress implements Output {
     this.#errors.send(link, original, reason, from, info);
   }
 
+  /** Passes on a whole frame of this turn as it is, its virtio header first. */
+  relay(link: number, offset: number, length: number): void {
+    this.#write(link, offset, length);
+  }
+
   /** Sends an ARP message. Addresses as in wire/arp. */
   arp(
     link: number,

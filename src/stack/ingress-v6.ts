@@ -16,10 +16,10 @@
  * is looked at. Hardware addresses are learned from the frames themselves, link-layer options say the same.
  */
 import type { Counters } from "../flow/counters.js";
-import { HEADROOM } from "../native/engine.js";
+import { HEADROOM, VNET_HEADER } from "../native/engine.js";
 import type { Address } from "../wire/address.js";
 import { DHCPV6_SERVER_PORT } from "../wire/dhcpv6.js";
-import { macHigh, macLow } from "../wire/ethernet.js";
+import { ETHERNET_HEADER, macHigh, macLow } from "../wire/ethernet.js";
 import { ICMP_HEADER, icmpCode, icmpType } from "../wire/icmp.js";
 import { Icmpv6Type, icmpv6Valid, isDiscovery, isListenerDiscovery } from "../wire/icmpv6.js";
 import { ipVersion, Protocol } from "../wire/ipv4.js";
@@ -79,10 +79,14 @@ export interface IngressV6Parts {
   readonly neighbours: Neighbours;
   readonly reassembly: Reassembly;
   readonly counters: Counters;
+  /** False: solicitations only teach who is there. */
+  readonly answers?: boolean;
   readonly protocols: { readonly tcp: ProtocolInput; readonly udp: ProtocolInput; readonly icmp: ProtocolInput };
 }
 
 const MAPPED = 0xffff;
+/** Bytes before the IP header of a frame. */
+const LOWER = VNET_HEADER + ETHERNET_HEADER;
 /** Offset in the IPv6 header: payload length. */
 const PAYLOAD_LENGTH = 4;
 
@@ -94,6 +98,7 @@ export class IngressV6 {
   readonly #reassembly: Reassembly;
   readonly #counters: Counters;
   readonly #router: RouterAdvertiser;
+  readonly #answers: boolean;
   readonly #tcp: ProtocolInput;
   readonly #udp: ProtocolInput;
   readonly #icmp: ProtocolInput;
@@ -119,6 +124,7 @@ export class IngressV6 {
     this.#udp = parts.protocols.udp;
     this.#icmp = parts.protocols.icmp;
     this.#router = options.router;
+    this.#answers = parts.answers ?? true;
     this.#mask = Int32Array.from([0, 32, 64, 96], (from) => maskWord(options.prefix - from));
     this.#network = words([options.network]).map((word, i) => word & this.#mask[i]);
     this.#own = words(options.own);
@@ -232,6 +238,7 @@ export class IngressV6 {
     const datagram = this.#reassembly.addIPv6(link, this.#view, bytes, network, fragment, packet.end);
     if (datagram === null) return false;
     const start = slot + HEADROOM;
+    bytes.copyWithin(start - LOWER, slot, slot + LOWER);
     bytes.set(datagram.bytes.subarray(0, datagram.length), start);
     packet.hops = datagram.hops;
     packet.network = start;
@@ -332,6 +339,7 @@ export class IngressV6 {
       this.#counters.add("stack.ndp_malformed");
       return;
     }
+    if (!this.#answers && type !== Icmpv6Type.NeighbourAdvertisement) return;
     if (isRouter) this.#router.solicited(link, source);
     else if (type === Icmpv6Type.NeighbourSolicitation) this.#solicited(transport + NDP_TARGET, hasSource);
     else this.#advertised(transport + NDP_TARGET, hasSource);

@@ -54,6 +54,8 @@ export interface ProtocolInput {
   input(packet: Packet): void;
 }
 
+/** Bytes before the IP header of a frame. */
+const LOWER = VNET_HEADER + ETHERNET_HEADER;
 const DHCP_SERVER_PORT = 67;
 const BROADCAST = -1;
 
@@ -73,6 +75,8 @@ export interface IngressOptions {
   readonly own: readonly Address[];
   /** Null: the sandbox has no IPv6. */
   readonly v6: IngressV6Options | null;
+  /** False: another one answers on this link, and this one only learns who is there. */
+  readonly answers?: boolean;
   readonly protocols: { readonly tcp: ProtocolInput; readonly udp: ProtocolInput; readonly icmp: ProtocolInput };
 }
 
@@ -88,6 +92,7 @@ export class Ingress {
   readonly #network: number;
   readonly #mask: number;
   readonly #own: Int32Array;
+  readonly #answers: boolean;
   readonly #tcp: ProtocolInput;
   readonly #udp: ProtocolInput;
   readonly #icmp: ProtocolInput;
@@ -113,6 +118,7 @@ export class Ingress {
     this.#mask = prefixMask(options.prefix);
     this.#network = ipv4Word(options.network) & this.#mask;
     this.#own = Int32Array.from(options.own, (address) => ipv4Word(address));
+    this.#answers = options.answers ?? true;
     this.#tcp = options.protocols.tcp;
     this.#udp = options.protocols.udp;
     this.#icmp = options.protocols.icmp;
@@ -178,7 +184,7 @@ export class Ingress {
     const high = macHigh(view, at + ARP_SENDER_MAC);
     const low = macLow(view, at + ARP_SENDER_MAC);
     if (!probe) this.#learn(link, sender, high, low);
-    if (arpOperation(view, at) === ArpOperation.Request && this.#isOwn(target)) {
+    if (this.#answers && arpOperation(view, at) === ArpOperation.Request && this.#isOwn(target)) {
       this.#egress.arp(link, ArpOperation.Reply, target, high, low, sender);
     }
   }
@@ -232,13 +238,15 @@ export class Ingress {
 
   /**
    * Adds a fragment; true where it completed a datagram, which is then the packet. It lies in the slot that the fragment
-   * came in, which has room for the longest: so its payload can be sent from there, like that of any other packet.
+   * came in, which has room for the longest: so its payload can be sent from there, like that of any other packet. The last
+   * fragment's virtio and Ethernet headers go before it, as before any other.
    */
   #reassemble(link: number, slot: number, network: number): boolean {
     const datagram = this.#reassembly.add(link, this.#view, this.#bytes, network);
     if (datagram === null) return false;
     const packet = this.#packet;
     const start = slot + HEADROOM;
+    this.#bytes.copyWithin(start - LOWER, slot, slot + LOWER);
     this.#bytes.set(datagram.bytes.subarray(0, datagram.length), start);
     packet.hops = datagram.hops;
     packet.network = start;

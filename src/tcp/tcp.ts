@@ -43,6 +43,8 @@ export interface TcpParts {
   readonly flows: FlowTable;
   readonly timers: Timers;
   readonly options?: Partial<TcpOptions>;
+  /** Where others share the sandbox's TCP: offers them a packet of no flow here. True when one of them has yet to see it. */
+  readonly others?: { offer(packet: Packet): boolean } | null;
 }
 
 /** A connection that the host accepted for the sandbox. Addresses and ports as the sandbox shall see them. */
@@ -68,6 +70,7 @@ export class Tcp implements TcpContext {
   readonly outOfOrder: ReassemblyBudget;
   turn = 0;
   readonly #policy: Policy;
+  readonly #others: TcpParts["others"];
   readonly #table: FlowTable;
   readonly #initial: InitialSequence;
   readonly #segment = new Segment();
@@ -95,6 +98,7 @@ export class Tcp implements TcpContext {
     this.options = { ...DEFAULTS, ...parts.options };
     this.outOfOrder = new ReassemblyBudget(this.options.outOfOrderTotal);
     this.#policy = parts.policy;
+    this.#others = parts.others;
     this.#table = parts.flows;
     this.#initial = new InitialSequence(parts.clock, parts.random);
     this.#challenges = this.options.challengesPerSecond;
@@ -131,7 +135,7 @@ export class Tcp implements TcpContext {
       flow.remove();
     }
     if ((segment.flags & (Flag.Syn | Flag.Ack | Flag.Rst | Flag.Fin)) === Flag.Syn) this.#open(packet, segment);
-    else this.#stray(packet, segment);
+    else if (!this.#others?.offer(packet)) this.#stray(packet, segment);
   }
 
   /**

@@ -31,6 +31,12 @@ export const vnetGsoType = (view: DataView, at: number): number => view.getUint8
 export const vnetGsoSize = (view: DataView, at: number): number => view.getUint16(at + 4, true);
 export const vnetChecksumStart = (view: DataView, at: number): number => view.getUint16(at + 6, true);
 export const vnetChecksumOffset = (view: DataView, at: number): number => view.getUint16(at + 8, true);
+/** num_buffers: neither read nor written by a TAP. */
+export const vnetBuffers = (view: DataView, at: number): number => view.getUint16(at + 10, true);
+
+export function setVnetBuffers(view: DataView, at: number, value: number): void {
+  view.setUint16(at + 10, value, true);
+}
 
 /** Writes a header that asks for nothing: the frame is complete. */
 export function writePlainVnet(view: DataView, at: number): void {

@@ -121,6 +121,9 @@ export const MAIN: readonly string[] = [
   `${ROOT}/dist/src/cli/main.js`,
 ];
 
+/** How many shards every network of the tests has, unless a test says it; undefined: the program's default. */
+const SHARDS = process.env.NETNS_ROOTLESS_TEST_SHARDS;
+
 export type Side = "host" | "internet";
 
 export interface ProgramOptions {
@@ -197,7 +200,7 @@ export class Bed {
 
   /** Starts netns-rootless on the host. */
   netns(args: readonly string[], options: ProgramOptions = {}): Program {
-    return this.host([...MAIN, ...args], options);
+    return this.host([...MAIN, ...withShards(args)], options);
   }
 
   /** Starts a command in a new sandbox: `netns-rootless run FLAGS -- COMMAND`. */
@@ -281,6 +284,13 @@ export class Bed {
     if (options.input !== undefined) program.end(options.input);
     return program;
   }
+}
+
+/** The arguments, with `--shards` where SHARDS says so and they do not: the whole suite runs with any number of them. */
+function withShards(args: readonly string[]): readonly string[] {
+  const [command, ...rest] = args;
+  const wanted = SHARDS !== undefined && (command === "run" || command === "attach") && !rest.includes("--shards");
+  return wanted ? [command, "--shards", SHARDS, ...rest] : args;
 }
 
 /** Asks again and again until the answer is yes. */

@@ -50,6 +50,7 @@ const WISHES = {
   "outbound-addr": (outboundAddr: string) => ({ outboundAddr }),
   "outbound-addr6": (outboundAddr6: string) => ({ outboundAddr6 }),
   congestion: (congestion: string) => ({ congestion }),
+  shards: (shards: string) => ({ shards }),
 };
 
 const HOST: HostView = {
@@ -73,6 +74,9 @@ function interfaceAddress(address: string, family: "IPv4" | "IPv6") {
 }
 
 for (const [option, text, reason] of [
+  ["shards", "0", /expected 1 to 16/],
+  ["shards", "17", /expected 1 to 16/],
+  ["shards", "two", /expected 1 to 16/],
   ["publish", "", /not of this form/],
   ["publish", "8080", /not of this form/],
   ["publish", "a:b", /host port a is not/],

@@ -25,6 +25,7 @@ async function joined() {
     publish: [{ protocol: "tcp", host: loopback, hostPort: 0, insidePort: 80 }],
     hostname: "box",
     congestion: [],
+    shards: 1,
     log: SILENT_LOG,
   });
   const channel = native().openChannel(
