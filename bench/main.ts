@@ -11,7 +11,7 @@ import type { Report } from "./results.js";
 import { ROWS } from "./rows/all.js";
 import { type PlannedSetup, runPlan } from "./run.js";
 import { loopback } from "./tools/loopback.js";
-import { ours } from "./tools/ours.js";
+import { ours, oursWithShards } from "./tools/ours.js";
 import { pasta } from "./tools/pasta.js";
 import { rootlesskit } from "./tools/rootlesskit.js";
 import { slirp4netns } from "./tools/slirp4netns.js";
@@ -50,9 +50,11 @@ function checkHost(): void {
 }
 
 /** The tools that are here, with their versions. Those that are not are named on stderr and left out. */
-async function findTools(names: readonly string[]): Promise<{ tool: Tool; version: string }[]> {
+async function findTools({ tools: names, shards }: BenchOptions): Promise<{ tool: Tool; version: string }[]> {
   const found = [];
-  for (const tool of TOOLS.filter((tool) => names.includes(tool.name))) {
+  const tools = TOOLS.filter((tool) => names.includes(tool.name));
+  if (shards !== null) tools.splice(1, 0, oursWithShards(shards));
+  for (const tool of tools) {
     try {
       found.push({ tool, version: await tool.version() });
     } catch (error) {
@@ -81,7 +83,7 @@ async function main(args: readonly string[]): Promise<void> {
     return;
   }
   checkHost();
-  const found = await findTools(options.tools);
+  const found = await findTools(options);
   const setups = planSetups(options);
   const machine = describeMachine();
   const bed = await Bed.create();

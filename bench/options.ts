@@ -15,6 +15,8 @@ export interface BenchOptions {
   /** Congestion control of the second half; null: the first of `cubic`, `reno` that the kernel has. */
   readonly congestion: string | null;
   readonly variants: readonly Variant[];
+  /** Measures ours with so many shards too; null: not. */
+  readonly shards: number | null;
   readonly json: string | null;
   readonly svg: string | null;
   readonly writeDocs: boolean;
@@ -32,6 +34,7 @@ export const USAGE = `Usage: npm run bench -- [options]
   --congestion NAME   the one for all (cubic, else reno)
   --rounds N          measurements of each, 1 to 99 (3)
   --seconds N         of a measurement, 1 to 60 (1); the rows with one flow take twice as long
+  --shards N          measure netns-rootless with N shards too, 2 to 16
   --json FILE         write every value to FILE
   --svg FILE          write the plot to FILE
   --write-docs        write docs/benchmarks.md and docs/benchmarks.svg
@@ -58,6 +61,7 @@ export function parseOptions(args: readonly string[], known: Known): BenchOption
       congestion: { type: "string" },
       rounds: { type: "string", default: "3" },
       seconds: { type: "string", default: "1" },
+      shards: { type: "string" },
       json: { type: "string" },
       svg: { type: "string" },
       "write-docs": { type: "boolean", default: false },
@@ -81,16 +85,17 @@ export function parseOptions(args: readonly string[], known: Known): BenchOption
     limitMs: (values.quick ? 170 : 840) * 1000,
     congestion: values.congestion ?? null,
     variants: choose("--variants", values.variants, variants),
+    shards: values.shards === undefined ? null : wholeNumber("--shards", values.shards, 16, 2),
     json: values.json ?? null,
     svg: values.svg ?? null,
     writeDocs: values["write-docs"],
   };
 }
 
-function wholeNumber(option: string, text: string, most: number): number {
+function wholeNumber(option: string, text: string, most: number, least = 1): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw new Error(`${option} ${text}: expected a whole number from 1 to ${most}`);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new Error(`${option} ${text}: expected a whole number from ${least} to ${most}`);
 }
 
 /** The known values that a comma-separated list names, in their own order; all of them for no list. */

@@ -2,6 +2,7 @@
 import type { Machine } from "./machine.js";
 import type { Section } from "./rows/row.js";
 import { advantage, median, type Summary, summarize } from "./statistics.js";
+import type { Role } from "./tools/tool.js";
 
 export interface Result {
   readonly row: string;
@@ -15,7 +16,7 @@ export interface Result {
   /** Congestion control on the routes inside and in the bed; null: as installed. */
   readonly congestion: string | null;
   readonly tool: string;
-  readonly role: "ours" | "peer" | "limit";
+  readonly role: Role;
   /** One value per round that succeeded, in the unit. */
   readonly values: number[];
   readonly errors: string[];
@@ -74,7 +75,7 @@ export function compare(results: readonly Result[]): Comparison[] {
   return [...groups.values()].flatMap((group) => {
     const first = group[0];
     if (first === undefined) return [];
-    const medianOf = (role: Result["role"]) => median(group.find((result) => result.role === role)?.values ?? []);
+    const medianOf = (role: Role) => median(group.find((result) => result.role === role)?.values ?? []);
     const ours = medianOf("ours");
     const peers: Peer[] = group
       .filter((result) => result.role === "peer")

@@ -10,38 +10,53 @@ const PROGRAM = fileURLToPath(new URL("../../../scripts/bin", import.meta.url));
 const BUNDLE = fileURLToPath(new URL("../../bundle/netns-rootless.cjs", import.meta.url));
 
 /** With the same congestion control for all, the routes of the loopback inside have it too: for that one must be root there. */
-function command({ mtu, congestion }: Setup, more: readonly string[]): string[] {
+function command({ mtu, congestion }: Setup, shards: number, more: readonly string[]): string[] {
   const same = congestion === null ? [] : ["--congestion", congestion, "--root"];
-  return [PROGRAM, "run", "--mtu", `${mtu}`, ...same, ...more];
+  return [PROGRAM, "run", "--mtu", `${mtu}`, "--shards", `${shards}`, ...same, ...more];
 }
 
-export const ours: Tool = {
+export const ours = withShards(1, {
   name: "netns-rootless",
   role: "ours",
   abilities: ["network", "published", "launch", "stack"],
+});
 
-  async version() {
-    if (!existsSync(BUNDLE)) throw new Error(`netns-rootless is not built: ${BUNDLE} is missing; run: npm run build`);
-    return (await firstLine(PROGRAM, ["--version"])) ?? "unknown";
-  },
+/** The same with several threads, to stand beside it. */
+export function oursWithShards(shards: number): Tool {
+  return withShards(shards, {
+    name: `${shards} shards`,
+    role: "variant",
+    abilities: ["network", "published", "launch"],
+  });
+}
 
-  async start(bed, setup) {
-    const port = unusedPort();
-    const publish = ["--publish", `0.0.0.0:${port}:${port}`];
-    const running = bed.start("netns-rootless", command(setup, [...publish, "--", "sh"]));
-    const shell = new Shell(running);
-    const close = () => bed.stop(running);
-    try {
-      await awaitRoute(shell, setup.mtu);
-      if (setup.congestion !== null) await setLoopbackCongestion(shell, setup.congestion);
-      return { shell, port, pids: processTree(running.pid, ["sh"]), close };
-    } catch (error) {
-      await close();
-      throw error;
-    }
-  },
+function withShards(shards: number, what: Pick<Tool, "name" | "role" | "abilities">): Tool {
+  return {
+    ...what,
 
-  launch(_bed, setup, argv) {
-    return command(setup, ["--", ...argv]);
-  },
-};
+    async version() {
+      if (!existsSync(BUNDLE)) throw new Error(`netns-rootless is not built: ${BUNDLE} is missing; run: npm run build`);
+      return (await firstLine(PROGRAM, ["--version"])) ?? "unknown";
+    },
+
+    async start(bed, setup) {
+      const port = unusedPort();
+      const publish = ["--publish", `0.0.0.0:${port}:${port}`];
+      const running = bed.start("netns-rootless", command(setup, shards, [...publish, "--", "sh"]));
+      const shell = new Shell(running);
+      const close = () => bed.stop(running);
+      try {
+        await awaitRoute(shell, setup.mtu);
+        if (setup.congestion !== null) await setLoopbackCongestion(shell, setup.congestion);
+        return { shell, port, pids: processTree(running.pid, ["sh"]), close };
+      } catch (error) {
+        await close();
+        throw error;
+      }
+    },
+
+    launch(_bed, setup, argv) {
+      return command(setup, shards, ["--", ...argv]);
+    },
+  };
+}

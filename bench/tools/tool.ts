@@ -25,11 +25,13 @@ export interface Sandbox {
  */
 export type Ability = "network" | "published" | "launch" | "stack";
 
+/** `limit`: no tool, but what no tool can beat. `variant`: ours, set up otherwise; it stands beside and is compared with nobody. */
+export type Role = "ours" | "variant" | "peer" | "limit";
+
 export interface Tool {
   /** As in `--tools` and in the table. */
   readonly name: string;
-  /** `limit`: no tool, but what no tool can beat. */
-  readonly role: "ours" | "peer" | "limit";
+  readonly role: Role;
   readonly abilities: readonly Ability[];
   /** Rejects with one clear line when the tool is not there. */
   version(): Promise<string>;

@@ -39,6 +39,7 @@ test("what is not understood is refused in one line that says what was expected"
     [["--rounds", "0"], /^--rounds 0: expected a whole number from 1 to 99$/],
     [["--rounds", "many"], /^--rounds many: expected/],
     [["--seconds", "0.5"], /^--seconds 0.5: expected a whole number from 1 to 60$/],
+    [["--shards", "1"], /^--shards 1: expected a whole number from 2 to 16/],
     [["--congestion", "x; reboot"], /^--congestion x; reboot: expected a name/],
     [["--frobnicate"], /frobnicate/],
   ];
