@@ -129,7 +129,7 @@ export class Handover {
   }
 
   #hand(shard: number, offset: number, length: number, seen: number): void {
-    if (length < VNET_HEADER) {
+    if (length < VNET_HEADER + ETHERNET_HEADER) {
       this.#counters.add("stack.short_frame");
       return;
     }

@@ -5,6 +5,7 @@ import { Timers } from "../../src/flow/timers.js";
 import { HostSockets } from "../../src/host/host-sockets.js";
 import { Icmp } from "../../src/icmp/icmp.js";
 import { Control } from "../../src/native/engine.js";
+import { Handover } from "../../src/network/handover.js";
 import type { HostLoopback } from "../../src/policy/config.js";
 import { NatPolicy } from "../../src/policy/nat-policy.js";
 import { DhcpServer } from "../../src/services/dhcp.js";
@@ -30,6 +31,8 @@ export interface SimulatedNetworkOptions {
   readonly hostLoopback?: HostLoopback;
   readonly dns?: DatagramService | null;
   readonly limits?: Partial<Limits>;
+  /** One of several networks on the queues of one TAP. */
+  readonly shard?: { readonly index: number; readonly count: number };
   /** Takes TCP, after the rest has been made. */
   readonly tcp?: (network: SimulatedNetwork) => ProtocolInput & { endOfTurn?(): void };
 }
@@ -49,6 +52,9 @@ export class SimulatedNetwork {
   readonly udp: Udp;
   readonly icmp: Icmp;
   readonly link: number;
+  readonly handover: Handover | null;
+  /** Links to the other shards, -1 in our own place. */
+  readonly peers: readonly number[];
   #seed = 1;
   readonly random = {
     uint32: () => {
@@ -91,9 +97,20 @@ export class SimulatedNetwork {
     this.reassembly = new Reassembly({ clock, counters });
     this.egress = new Egress({ memory: engine.memory, neighbours, clock, counters, mtu, gateway, v6, mac });
     this.sockets = new HostSockets(engine, {
-      frame: (link, offset, length) => this.ingress.frame(link, offset, length),
+      frame: (link, offset, length) => (this.handover ?? this.ingress).frame(link, offset, length),
       linkDown: () => {},
     });
+    const { shard } = options;
+    this.handover =
+      shard === undefined
+        ? null
+        : new Handover({
+            ...shard,
+            slab: engine.memory.slab,
+            egress: this.egress,
+            counters,
+            deliver: (link, offset, length) => this.ingress.frame(link, offset, length),
+          });
     const { egress: output, sockets: datagrams, policy, flows, timers, reassembly } = this;
     const dhcp = new DhcpServer({
       address,
@@ -129,9 +146,12 @@ export class SimulatedNetwork {
       prefix: 24,
       own: [gateway, dns],
       v6: options.ipv6 === false ? null : { ...v6, own: [v6.gateway, v6.dns, v6.linkLocal], router },
+      answers: (shard?.index ?? 0) === 0,
       protocols: { tcp, udp: this.udp, icmp: this.icmp },
     });
     this.link = engine.addLink(-1);
+    this.peers = Array.from({ length: shard?.count ?? 0 }, (_, i) => (i === shard?.index ? -1 : engine.addLink(-1)));
+    this.handover?.join(this.link, this.peers);
     output.addLink(this.link, options.uso ?? true);
     neighbours.seed(this.link, address, Uint8Array.from(SANDBOX_MAC));
     neighbours.seed(this.link, parseAddress(SANDBOX_V6), Uint8Array.from(SANDBOX_MAC));
