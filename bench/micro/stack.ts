@@ -103,7 +103,7 @@ export class BenchStack {
       egress.beginTurn();
       sockets.dispatch();
       timers.advance(clock.now());
-      tcp.endOfTurn();
+      tcp.endOfTurn(true);
       sockets.endOfTurn();
     });
   }

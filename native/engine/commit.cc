@@ -122,7 +122,7 @@ bool Engine::carryOut(const int32_t* command, const Endpoint* addresses) {
       if (!stream || a < 0) return bad("Consume wants a stream and a number of bytes", command);
       if (s.state == State::Failed) return true;
       if (a > s.reported) return bad("more bytes are consumed than were reported", command);
-      consume(s, a);
+      consume(id, a);
       return true;
     case Op::Rewind:
       if (!stream || a < 0) return bad("Rewind wants a stream and an offset", command);

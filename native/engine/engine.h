@@ -120,6 +120,7 @@ enum Flag : uint32_t {
   kPeekOffset = 1u << 18,     // SO_PEEK_OFF is on
   kSent = 1u << 19,           // a stream: something was sent
   kNoDelay = 1u << 20,        // TCP_NODELAY is on
+  kDeferring = 1u << 21,      // stream: in `deferring_`
 };
 
 struct Socket {
@@ -134,6 +135,8 @@ struct Socket {
   int32_t chunk;
   int64_t peeked;    // bytes reported and not consumed, from the front: where the next peek begins
   int64_t reported;  // the most that was ever reported of what is not consumed
+  int32_t deferred;  // bytes consumed that are still in the kernel's queue, in front of all that
+  int32_t deferrals;
   int32_t backlog_head;
   int32_t backlog_tail;
   int64_t backlog;
@@ -256,6 +259,7 @@ class Engine {
   void shutDown();
   bool hasWork() const;
   bool spin();
+  void adaptSpin(double now);
   void handleClosed();
   static void onPoll(uv_poll_t* handle, int status, int events);
   static void onTimer(uv_timer_t* handle);
@@ -290,7 +294,9 @@ class Engine {
   void finishReading(int32_t id);
   void flushBacklog(int32_t id);
   void fail(int32_t id, int error);
-  void consume(Socket& socket, int64_t bytes);
+  void consume(int32_t id, int64_t bytes);
+  void discard(Socket& socket, int64_t bytes);
+  void consumeDeferred();
   void rewind(Socket& socket, int64_t offset);
   void setPeekOffset(Socket& socket, int64_t offset);
   void noDelay(Socket& socket);
@@ -394,6 +400,8 @@ class Engine {
   bool peek_offset_[2] = {false, false};  // IPv4, IPv6
   char host_control_[kControlName] = {0};
   char memory_control_[kControlName] = {0};  // empty: the host's is good enough, or nothing else may be had
+  int32_t* deferring_ = nullptr;          // streams with deferred bytes
+  int32_t deferring_count_ = 0;
   uint8_t* discard_ = nullptr;            // target of bytes that are peeked over, without SO_PEEK_OFF
   iovec* discard_vectors_ = nullptr;
 
@@ -447,7 +455,7 @@ class Engine {
   bool released_ = false;
   bool stopped_ = false;
   int32_t spin_budget_ = 0;
-  int32_t spin_skips_ = 0;
+  double slept_at_ = -1;  // since when nothing came, after a turn that had something to do
   double now_ = 0;
   double due_at_ = 0;
   double sweep_at_ = 0;

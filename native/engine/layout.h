@@ -28,6 +28,8 @@ enum Control : int32_t {
   kDeadline = 4,
   kFreeSlots = 5,
   kAgain = 6,
+  kBeforeSleep = 7,
+  kLast = 8,
   kControlWords = 16,
 };
 

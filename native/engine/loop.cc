@@ -28,9 +28,10 @@ namespace {
 
 constexpr int kTurnsInARow = 64;
 constexpr double kTimeInARow = 5;
-constexpr int kSpinSkips = 16;
 // Datagrams of one turn after which it yields.
 constexpr int32_t kDatagramBurst = 32;
+// What it takes to be woken, about.
+constexpr double kWakeMicroseconds = 40;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr size_t kDiscardSize = 65536;
 constexpr int kDiscardVectors = 1001;
@@ -138,12 +139,13 @@ bool Engine::open() {
   refusals_ = table<Refusal>(kRefusals);
   pipes_ = table<Pipe>(sockets);
   idle_pipes_ = table<int32_t>(kIdlePipes);
+  deferring_ = table<int32_t>(sockets);
   unused_pipes_ = table<int32_t>(sockets);
   discard_ = table<uint8_t>(kDiscardSize);
   discard_vectors_ = table<iovec>(kDiscardVectors);
   ring_mask_--;
   if (!free_slots_ || !kept_ || !turn_of_ || !turn_slots_ || !pieces_ || !sockets_ || !free_sockets_ || !ring_ ||
-      !splice_starts_ || !refusals_ || !pipes_ || !idle_pipes_ || !unused_pipes_ || !discard_ || !discard_vectors_) {
+      !splice_starts_ || !refusals_ || !pipes_ || !idle_pipes_ || !deferring_ || !unused_pipes_ || !discard_ || !discard_vectors_) {
     errno = ENOMEM;
     return false;
   }
@@ -172,7 +174,7 @@ Engine::~Engine() {
   for (void* memory : {static_cast<void*>(free_slots_), static_cast<void*>(kept_), static_cast<void*>(turn_of_),
                        static_cast<void*>(turn_slots_), static_cast<void*>(pieces_), static_cast<void*>(sockets_),
                        static_cast<void*>(free_sockets_), static_cast<void*>(ring_), static_cast<void*>(splice_starts_),
-                       static_cast<void*>(refusals_), static_cast<void*>(pipes_), static_cast<void*>(idle_pipes_),
+                       static_cast<void*>(refusals_), static_cast<void*>(pipes_), static_cast<void*>(idle_pipes_), static_cast<void*>(deferring_),
                        static_cast<void*>(unused_pipes_), static_cast<void*>(discard_),
                        static_cast<void*>(discard_vectors_)}) {
     free(memory);
@@ -294,8 +296,10 @@ void Engine::run() {
   napi_open_callback_scope(env_, resource, async_context_, &callback_scope);
 
   const double begin = monotonicMilliseconds();
+  adaptSpin(begin);
   bool acted = false;
   bool polled = false;
+  bool last = false;  // nothing is left to do, and process() wanted to be told
   for (int turns = 1; running_; turns++) {
     if (!polled) (void)pollEvents();
     polled = false;
@@ -304,7 +308,8 @@ void Engine::run() {
     collect();
     // Pairs are served without process(); their next bytes are as likely to be on their way.
     acted = acted || counters_.spliced_bytes != spliced;
-    if (again_ || event_count_ > 0 || now_ >= due_at_) {
+    if (again_ || event_count_ > 0 || now_ >= due_at_ || last) {
+      control_[kLast] = last ? 1 : 0;
       again_ = false;
       control_[kAgain] = 0;
       acted = acted || event_count_ > 0;
@@ -316,39 +321,52 @@ void Engine::run() {
       }
       again_ = again_ || control_[kAgain] != 0;
     }
+    const bool was_last = last;
+    last = false;
     if (hasWork()) {
       if (turns < kTurnsInARow && monotonicMilliseconds() - begin < kTimeInARow) continue;
       uv_idle_start(&idle_, onIdle);
       break;
     }
-    if (!acted || turns >= kTurnsInARow || !spin()) break;
-    polled = true;
+    if (was_last) break;
+    polled = acted && turns < kTurnsInARow && spin();
+    if (polled) continue;
+    if (control_[kBeforeSleep] == 0) break;
+    control_[kBeforeSleep] = 0;
+    last = polled = true;
   }
 
-  if (running_) armTimer();
+  if (running_) {
+    consumeDeferred();
+    armTimer();
+  }
   napi_close_callback_scope(env_, callback_scope);
   napi_close_handle_scope(env_, scope);
   in_run_ = false;
   if (running_ && again_) uv_idle_start(&idle_, onIdle);
 }
 
+// What polling would have brought: a sleep that ended soon was not worth its while, one that lasted shows that nobody answers.
+void Engine::adaptSpin(double now) {
+  if (slept_at_ < 0) return;
+  const double slept = (now - slept_at_) * 1000;
+  slept_at_ = -1;
+  if (slept <= options_.spin_microseconds + kWakeMicroseconds) spin_budget_ = options_.spin_microseconds;
+  else spin_budget_ /= 2;
+}
+
 // Polls for the current while. True: something is ready, and has become flags.
 bool Engine::spin() {
-  if (options_.spin_microseconds <= 0) return false;
-  if (spin_budget_ < 4) {
-    if (++spin_skips_ < kSpinSkips) return false;
-    spin_skips_ = 0;
-    spin_budget_ = options_.spin_microseconds;
+  if (spin_budget_ > 3) {
+    counters_.spins++;
+    const double until = monotonicMilliseconds() + spin_budget_ / 1000.0;
+    do {
+      if (pollEvents() > 0) return true;
+      // Whoever waits for this processor may be the one who is to answer.
+      sched_yield();
+    } while (monotonicMilliseconds() < until);
   }
-  counters_.spins++;
-  const double until = monotonicMilliseconds() + spin_budget_ / 1000.0;
-  do {
-    if (pollEvents() > 0) {
-      spin_budget_ = std::min(options_.spin_microseconds, spin_budget_ * 2);
-      return true;
-    }
-  } while (monotonicMilliseconds() < until);
-  spin_budget_ /= 2;
+  slept_at_ = monotonicMilliseconds();
   return false;
 }
 

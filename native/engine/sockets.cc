@@ -105,7 +105,7 @@ int32_t Engine::allocate(int fd, Kind kind, int family, State state) {
   if (id >= socket_high_) socket_high_ = id + 1;
   Socket& s = sockets_[id];
   const uint32_t generation = s.generation + 1;
-  const uint32_t active = s.flags & kActive;
+  const uint32_t active = s.flags & (kActive | kDeferring);
   memset(&s, 0, sizeof(s));
   s.fd = fd;
   s.kind = kind;
@@ -211,7 +211,7 @@ void Engine::freeSocket(int32_t id) {
   close(s.fd);
   s.fd = -1;
   s.kind = Kind::Free;
-  s.flags &= kActive;
+  s.flags &= kActive | kDeferring;
   s.pipe = -1;
   s.peer = -1;
   free_sockets_[free_socket_count_++] = id;
@@ -236,6 +236,8 @@ void Engine::closeSocket(int32_t id, bool reset) {
     closeSocket(peer, true);
     reset = true;
   }
+  // Unread bytes would make of the end a reset.
+  if (s.kind == Kind::Stream && !reset && s.deferred > 0) discard(s, s.deferred);
   if (s.kind == Kind::Stream && !reset && s.backlog > 0 && (s.state == State::Open || s.state == State::Connecting)) {
     s.state = State::Closing;
     s.flags &= ~kReadable;

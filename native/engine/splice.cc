@@ -57,6 +57,7 @@ void Engine::startSplices() {
     if (sockets_[first].kind != Kind::Stream || !(sockets_[first].flags & kSpliceWanted)) continue;
     for (const int32_t id : {first, sockets_[first].peer}) {
       Socket& s = sockets_[id];
+      if (s.deferred > 0) discard(s, s.deferred);
       const Socket& to = sockets_[s.peer];
       s.flags &= ~(kSpliceWanted | kEnded | kReportFailed | kReportDrained);
       if (s.error != 0) s.flags |= kPeerBroken;

@@ -27,6 +27,9 @@ namespace {
 constexpr int kAcceptsPerVisit = 64;
 constexpr size_t kDiscardSize = 65536;
 constexpr int kDiscardVectors = 1000;
+// What may stay behind of a stream that was acknowledged. More pieces in front make each look at the queue slower.
+constexpr int kDeferrals = 16;
+constexpr int64_t kDeferredBytes = 16384;
 
 int takeError(int fd) {
   int error = 0;
@@ -180,7 +183,7 @@ bool Engine::receive(int32_t id) {
 ssize_t Engine::peek(Socket& s, void* into, size_t length) {
   const bool offset = peek_offset_[s.family == 4 ? 0 : 1];
   // Many streams end before anything must be peeked at behind what is not consumed yet: the offset waits until then.
-  if (offset && s.peeked > 0 && !(s.flags & kPeekOffset)) setPeekOffset(s, s.peeked);
+  if (offset && s.deferred + s.peeked > 0 && !(s.flags & kPeekOffset)) setPeekOffset(s, s.peeked);
   if (s.peeked == 0 || offset) return recv(s.fd, into, length, MSG_PEEK | MSG_DONTWAIT);
   size_t over = static_cast<size_t>(s.peeked);
   int count = 0;
@@ -216,7 +219,7 @@ ssize_t Engine::peek(Socket& s, void* into, size_t length) {
 // Without credit: the end can be told if nothing is left that would have to be reported before it.
 void Engine::finishReading(int32_t id) {
   Socket& s = sockets_[id];
-  if (unread(s.fd) > s.peeked) return;
+  if (unread(s.fd) > s.deferred + s.peeked) return;
   if (s.error == 0 && (s.flags & kError)) s.error = takeError(s.fd);
   if (s.error != 0) {
     fail(id, s.error);
@@ -250,7 +253,7 @@ void Engine::sendFailed(int32_t id, int error) {
     activate(id);
     return;
   }
-  if ((s.flags & kEnded) || unread(s.fd) <= s.peeked) {
+  if ((s.flags & kEnded) || unread(s.fd) <= s.deferred + s.peeked) {
     fail(id, s.error);
     return;
   }
@@ -309,10 +312,35 @@ void Engine::flushBacklog(int32_t id) {
   }
 }
 
-// Takes acknowledged bytes out of the receive queue.
-void Engine::consume(Socket& s, int64_t bytes) {
+// Takes acknowledged bytes out of the receive queue. A few of them may stay a while, where the kernel keeps the offset: of many
+// small answers that follow each other, one call takes out several.
+void Engine::consume(int32_t id, int64_t bytes) {
+  Socket& s = sockets_[id];
   s.reported -= bytes;
   s.peeked = std::max<int64_t>(s.peeked - bytes, 0);
+  if (!peek_offset_[s.family == 4 ? 0 : 1] || s.deferrals == kDeferrals || s.deferred + bytes > kDeferredBytes) {
+    discard(s, s.deferred + bytes);
+    return;
+  }
+  s.deferred += static_cast<int32_t>(bytes);
+  s.deferrals++;
+  if (s.flags & kDeferring) return;
+  s.flags |= kDeferring;
+  deferring_[deferring_count_++] = id;
+}
+
+// Before a sleep: nothing that is acknowledged stays in the kernel.
+void Engine::consumeDeferred() {
+  while (deferring_count_ > 0) {
+    Socket& s = sockets_[deferring_[--deferring_count_]];
+    s.flags &= ~kDeferring;
+    if (s.kind == Kind::Stream && s.deferred > 0) discard(s, s.deferred);
+  }
+}
+
+void Engine::discard(Socket& s, int64_t bytes) {
+  s.deferred = 0;
+  s.deferrals = 0;
   while (bytes > 0) {
     const ssize_t n = recv(s.fd, discard_, static_cast<size_t>(bytes), MSG_TRUNC | MSG_DONTWAIT);
     if (n <= 0) {
@@ -330,7 +358,7 @@ void Engine::rewind(Socket& s, int64_t offset) {
 }
 
 void Engine::setPeekOffset(Socket& s, int64_t offset) {
-  const int value = static_cast<int>(offset);
+  const int value = static_cast<int>(s.deferred + offset);
   (void)setsockopt(s.fd, SOL_SOCKET, SO_PEEK_OFF, &value, sizeof(value));
   s.flags |= kPeekOffset;
 }

@@ -52,6 +52,10 @@ export enum Control {
   FreeSlots = 5,
   /** process → engine: not 0: call process() again without sleeping. The engine clears it. */
   Again = 6,
+  /** process → engine: not 0: call process() once more when there is nothing left to do, before sleeping. The engine clears it. */
+  BeforeSleep = 7,
+  /** engine → process: 1 in the turn that BeforeSleep asked for. */
+  Last = 8,
 }
 
 /** Int32 words of one record in `events`: [kind, id, slot, length, a, b, c, d]. */

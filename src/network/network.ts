@@ -389,8 +389,9 @@ export class Network implements OpenNetwork {
     this.#sockets.dispatch();
     if (this.#entering.length > 0) this.#enter();
     this.#timers.advance(now);
-    this.#tcp.endOfTurn();
-    this.#engine.memory.control[Control.Deadline] = this.#timers.nextDeadline(now);
+    const { control } = this.#engine.memory;
+    control[Control.BeforeSleep] = this.#tcp.endOfTurn(control[Control.Last] === 1) ? 1 : 0;
+    control[Control.Deadline] = this.#timers.nextDeadline(now);
     this.#sockets.endOfTurn();
   }
 

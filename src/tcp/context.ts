@@ -64,6 +64,8 @@ export interface TcpContext {
 
   /** Has a flow's flush() called at the end of this turn. */
   mark(flow: TcpFlow): void;
+  /** Lets a flow's acknowledgement wait for a segment that carries it, for a short while. */
+  delayAck(flow: TcpFlow): void;
   /** Takes a flow out of the table. The socket has been given back, or is given back by the caller. */
   remove(flow: TcpFlow): void;
   /** The handshake is over, well or not: the flow counts as half-open no more. */

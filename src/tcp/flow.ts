@@ -114,6 +114,8 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   /** Segments and bytes that are not acknowledged yet. */
   ackFrames = 0;
   ackBytes = 0;
+  /** The acknowledgement waits for a segment that could carry it. */
+  delayed = false;
   /** Bytes handed to the socket in this turn. */
   sentThisTurn = 0;
   starved = false;

@@ -7,7 +7,9 @@
  * kept as a copy, within bounds, and answered with a duplicate ACK. What overlaps is cut to what is new.
  *
  * ACKs are coalesced: one after ACK_FRAMES frames or ACK_BYTES bytes, and one at the end of the turn (an ACK per frame
- * costs a quarter of the throughput). Duplicate ACKs are sent at once, as the sandbox counts them.
+ * costs a quarter of the throughput). Duplicate ACKs are sent at once, as the sandbox counts them. A single short segment is
+ * most probably a request: its ACK waits for the answer, which carries it, but not longer than until there is nothing else to
+ * do, or ACK_DELAY (RFC 1122, 4.2.3.2; tcp.ts holds the flows that wait).
  *
  * The window opens again when the socket's backlog drains (drained()), and when memory that was short is back
  * (Tcp.endOfTurn looks after `starved` flows). Should that ACK be lost, the sandbox probes, and the answer has the window.
@@ -311,6 +313,14 @@ export function drained(flow: TcpFlow): void {
 
 /** At the end of a turn: the acknowledgement of what came in it. */
 export function flushReceiver(flow: TcpFlow): void {
-  if (flow.ackDue) sendAck(flow);
+  if (flow.ackDue) {
+    if (maybeRequest(flow)) flow.context.delayAck(flow);
+    else sendAck(flow);
+  }
   flow.sentThisTurn = 0;
+}
+
+/** One segment, not a full one, is all that was not acknowledged, and an answer may come. */
+function maybeRequest(flow: TcpFlow): boolean {
+  return flow.ackFrames === 1 && flow.ackBytes < flow.mss && flow.state === State.Established;
 }

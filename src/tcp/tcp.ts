@@ -7,7 +7,8 @@
  * reset. A destination that the policy or the host refuses is answered with RST (a closed port) or an ICMP error.
  *
  * The order of a turn: timers.advance(), then the events (input() and the handlers of the sockets), then endOfTurn(), once,
- * then timers.nextDeadline().
+ * then timers.nextDeadline(). Acknowledgements may wait for some turns (delayAck()), but not while the loop sleeps: endOfTurn()
+ * says whether some do, and is told when it is the last before a sleep.
  *
  * Bounds: `maxFlows`, `maxHalfOpen` (dialling or handshaking), out-of-order bytes in all; each refusal has its counter.
  */
@@ -31,7 +32,7 @@ import { receive } from "./receiver.js";
 import { Flag, Malformed, PROTOCOL_TCP, Segment } from "./segment.js";
 import { after } from "./sequence.js";
 import { receiving, State } from "./state.js";
-import { LOW_MEMORY, sendReset, sendStrayReset } from "./transmit.js";
+import { LOW_MEMORY, sendAck, sendReset, sendStrayReset } from "./transmit.js";
 
 export interface TcpParts {
   readonly output: Output;
@@ -59,6 +60,8 @@ export interface InboundConnection extends InboundListener {
 
 /** Flows whose end-of-turn work is done in one turn; more wait for the next (each may need three commands). */
 const FLUSHES_PER_TURN = 2048;
+/** Milliseconds that an acknowledgement waits at most while the loop does not sleep. */
+const ACK_DELAY = 1;
 
 export class Tcp implements TcpContext {
   readonly output: Output;
@@ -83,6 +86,10 @@ export class Tcp implements TcpContext {
   /** Flows to be flushed at the end of the turn: the first `#markedCount`, the rest null. The array is used again and again. */
   readonly #marked: (TcpFlow | null)[] = [];
   #markedCount = 0;
+  /** Flows whose acknowledgement waits, in the same way, and since when. */
+  readonly #delayed: (TcpFlow | null)[] = [];
+  #delayedCount = 0;
+  #delayedSince = 0;
   /** Makes another turn come when one was not enough for all marked flows. */
   readonly #more: Timer;
   readonly #starved: TcpFlow[] = [];
@@ -166,8 +173,11 @@ export class Tcp implements TcpContext {
     return true;
   }
 
-  /** Does what the turn left to do: call it once, after all events. */
-  endOfTurn(): void {
+  /**
+   * Does what the turn left to do: call it once, after all events. `last`: the loop will sleep if nothing comes of this turn.
+   * True if it is to be called again before the loop sleeps.
+   */
+  endOfTurn(last: boolean): boolean {
     this.turn = (this.turn + 1) | 0;
     if (this.#starved.length > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
     const marked = this.#marked;
@@ -185,6 +195,8 @@ export class Tcp implements TcpContext {
       marked.fill(null, this.#markedCount);
       this.timers.arm(this.#more, this.clock.now(), 0);
     }
+    if (this.#delayedCount > 0 && (last || this.clock.now() - this.#delayedSince >= ACK_DELAY)) this.#acknowledge();
+    return this.#delayedCount > 0;
   }
 
   /** True while some established flow may still bring data out of the sandbox, or has some that its socket did not take. */
@@ -214,6 +226,15 @@ export class Tcp implements TcpContext {
     if (this.#markedCount === this.#marked.length) this.#marked.push(flow);
     else this.#marked[this.#markedCount] = flow;
     this.#markedCount++;
+  }
+
+  delayAck(flow: TcpFlow): void {
+    if (flow.delayed) return;
+    flow.delayed = true;
+    if (this.#delayedCount === 0) this.#delayedSince = this.clock.now();
+    if (this.#delayedCount === this.#delayed.length) this.#delayed.push(flow);
+    else this.#delayed[this.#delayedCount] = flow;
+    this.#delayedCount++;
   }
 
   remove(flow: TcpFlow): void {
@@ -257,6 +278,19 @@ export class Tcp implements TcpContext {
     if (flow.starved) return;
     flow.starved = true;
     this.#starved.push(flow);
+  }
+
+  /** Sends the acknowledgements that still wait; most were carried by an answer. */
+  #acknowledge(): void {
+    const delayed = this.#delayed;
+    for (let i = 0; i < this.#delayedCount; i++) {
+      const flow = delayed[i];
+      delayed[i] = null;
+      if (flow === null) continue;
+      flow.delayed = false;
+      if (flow.ackDue && flow.state !== State.Closed) sendAck(flow);
+    }
+    this.#delayedCount = 0;
   }
 
   /** There is memory again: tells those whose window was small for want of it. */

@@ -124,6 +124,7 @@ export class SimulatedEngine implements Engine {
     this.woken = false;
     this.#collect();
     control[Control.Again] = 0;
+    control[Control.Last] = 1;
     this.#process();
     const done = control[Control.EventCount] + control[Control.CommandCount];
     if (!this.stopped) this.#commit();

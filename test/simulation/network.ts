@@ -34,7 +34,7 @@ export interface SimulatedNetworkOptions {
   /** One of several networks on the queues of one TAP. */
   readonly shard?: { readonly index: number; readonly count: number };
   /** Takes TCP, after the rest has been made. */
-  readonly tcp?: (network: SimulatedNetwork) => ProtocolInput & { endOfTurn?(): void };
+  readonly tcp?: (network: SimulatedNetwork) => ProtocolInput & { endOfTurn?(last: boolean): unknown };
 }
 
 export class SimulatedNetwork {
@@ -160,7 +160,7 @@ export class SimulatedNetwork {
         output.beginTurn();
         this.sockets.dispatch();
         timers.advance(clock.now());
-        tcp.endOfTurn?.();
+        tcp.endOfTurn?.(true);
         this.sockets.endOfTurn();
         engine.memory.control[Control.Deadline] = timers.nextDeadline(clock.now());
       },

@@ -319,6 +319,9 @@ export class Rig implements Output, Policy {
   now = 1000;
   /** Segments sent to the sandbox, in order, super-frames cut apart. Tests take them out. */
   out: Wire[] = [];
+  /** Whether more is going on, so that no turn is the last before a sleep, and whether TCP wants to hear of that one. */
+  busy = false;
+  waiting = false;
   /** Payload bytes of each frame that was sent, super-frames whole. */
   readonly frames: number[] = [];
   readonly rejects: { original: Uint8Array; reason: Reject }[] = [];
@@ -360,7 +363,7 @@ export class Rig implements Output, Policy {
       if (segment) this.#input(segment);
       else calls.shift()?.();
     }
-    this.tcp.endOfTurn();
+    this.waiting = this.tcp.endOfTurn(!this.busy);
     this.#emit();
     this.host.commit();
     this.#smallAt = SLOTS * SLOT_SIZE;
