@@ -455,6 +455,7 @@ class Engine {
   bool released_ = false;
   bool stopped_ = false;
   int32_t spin_budget_ = 0;
+  double crowded_until_ = 0;
   double slept_at_ = -1;  // since when nothing came, after a turn that had something to do
   double now_ = 0;
   double due_at_ = 0;

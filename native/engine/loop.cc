@@ -32,6 +32,9 @@ constexpr double kTimeInARow = 5;
 constexpr int32_t kDatagramBurst = 32;
 // What it takes to be woken, about.
 constexpr double kWakeMicroseconds = 40;
+// Milliseconds that others keep the processor when it is yielded to them, from which on it is not yielded for a while.
+constexpr double kCrowded = 0.5;
+constexpr double kCrowdedFor = 50;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr size_t kDiscardSize = 65536;
 constexpr int kDiscardVectors = 1001;
@@ -357,16 +360,20 @@ void Engine::adaptSpin(double now) {
 
 // Polls for the current while. True: something is ready, and has become flags.
 bool Engine::spin() {
-  if (spin_budget_ > 3) {
+  double now = monotonicMilliseconds();
+  if (spin_budget_ > 3 && now >= crowded_until_) {
     counters_.spins++;
-    const double until = monotonicMilliseconds() + spin_budget_ / 1000.0;
+    const double until = now + spin_budget_ / 1000.0;
     do {
       if (pollEvents() > 0) return true;
-      // Whoever waits for this processor may be the one who is to answer.
+      // Whoever waits for this processor may be the one who is to answer. Or is busy: then whoever sleeps is served sooner.
       sched_yield();
-    } while (monotonicMilliseconds() < until);
+      const double before = now;
+      now = monotonicMilliseconds();
+      if (now - before > kCrowded) crowded_until_ = now + kCrowdedFor;
+    } while (now < until);
   }
-  slept_at_ = monotonicMilliseconds();
+  slept_at_ = now;
   return false;
 }
 

@@ -316,9 +316,11 @@ void Engine::flushBacklog(int32_t id) {
 // small answers that follow each other, one call takes out several.
 void Engine::consume(int32_t id, int64_t bytes) {
   Socket& s = sockets_[id];
+  // Beyond the place of the next peek, the kernel must learn of it: its offset is from the front.
+  const bool passed = bytes > s.peeked;
   s.reported -= bytes;
   s.peeked = std::max<int64_t>(s.peeked - bytes, 0);
-  if (!peek_offset_[s.family == 4 ? 0 : 1] || s.deferrals == kDeferrals || s.deferred + bytes > kDeferredBytes) {
+  if (passed || !peek_offset_[s.family == 4 ? 0 : 1] || s.deferrals == kDeferrals || s.deferred + bytes > kDeferredBytes) {
     discard(s, s.deferred + bytes);
     return;
   }

@@ -121,6 +121,38 @@ for (const peekOffset of [true, false]) {
     rig.stop();
   });
 
+  test(`small pieces that are consumed one by one are gone for the peer too (peek offset ${peekOffset})`, async (t) => {
+    const rig = new Rig({ peekOffset });
+    const pieces = 100;
+    const peer = await server((socket) => {
+      let sent = 0;
+      socket.on("data", () => socket.write(String(sent++ % 10)));
+      socket.on("end", () => socket.end());
+    });
+    const stream = new Recorder(rig, 0);
+    await rig.turn(() => stream.open(rig.sockets.connect(at("127.0.0.1", peer.port), null, stream)));
+    await rig.until("connected", () => stream.log.includes("connected"));
+    const ask = (): Promise<void> =>
+      rig.turn(() => {
+        rig.sockets.credit(stream.socket, 100, 100);
+        rig.sockets.sendCopy(stream.socket, Buffer.from("?"));
+      });
+    for (let piece = 1; piece <= pieces; piece++) {
+      await ask();
+      await rig.until(`piece ${piece}`, () => stream.received === piece);
+      // In the middle, again from the front: what was consumed does not come back.
+      if (piece === 50) await rig.turn(() => rig.sockets.rewind(stream.socket, 0));
+    }
+    t.is(stream.text, "0123456789".repeat(10));
+    await rig.turn(() => rig.sockets.shutdown(stream.socket));
+    await rig.until("the end", () => stream.log.includes("end"));
+    // With something unread, this would be a reset.
+    await rig.turn(() => rig.sockets.close(stream.socket));
+    t.false(stream.log.some((entry) => entry.startsWith("failed")));
+    peer.server.close();
+    rig.stop();
+  });
+
   test(`all data comes before a reset (peek offset ${peekOffset})`, async (t) => {
     const rig = new Rig({ peekOffset });
     const peer = await server((socket) => socket.write("last words", () => socket.resetAndDestroy()));

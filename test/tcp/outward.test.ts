@@ -43,6 +43,44 @@ test("data to the sandbox carries the acknowledgement: no segment of its own", (
   t.is(segments[0].payload.length, 10);
 });
 
+test("while there is other work the ACK of a request waits for the answer, and not longer than there is work", (t) => {
+  const c = Conversation.open();
+  c.rig.busy = true;
+  c.rig.turn([c.segment({ payload: pattern(5), flags: ACK | PSH })]);
+  t.is(c.rig.take().length, 0);
+  t.true(c.rig.waiting);
+  c.socket.write(pattern(10));
+  c.rig.turn();
+  t.like(c.rig.take(), [{ ack: c.seq + 5, payload: Uint8Array.from(pattern(10)) }]);
+  c.rig.busy = false;
+  c.rig.turn();
+  t.is(c.rig.take().length, 0);
+  t.false(c.rig.waiting);
+
+  c.rig.busy = true;
+  c.rig.turn([c.segment({ seq: c.seq + 5, payload: pattern(5), flags: ACK | PSH })]);
+  t.is(c.rig.take().length, 0);
+  c.rig.busy = false;
+  c.rig.turn();
+  t.like(c.rig.take(), [{ ack: c.seq + 10, flags: ACK }]);
+});
+
+test("a second segment, a full one, or a millisecond, and the ACK waits no more (RFC 1122, 4.2.3.2)", (t) => {
+  const c = Conversation.open();
+  c.rig.busy = true;
+  c.rig.turn([c.segment({ payload: pattern(5) })]);
+  t.is(c.rig.take().length, 0);
+  c.rig.turn([c.segment({ seq: c.seq + 5, payload: pattern(5) })]);
+  t.like(c.rig.take(), [{ ack: c.seq + 10, flags: ACK }]);
+  c.rig.turn([c.segment({ seq: c.seq + 10, payload: pattern(1460) })]);
+  t.like(c.rig.take(), [{ ack: c.seq + 1470, flags: ACK }]);
+  c.rig.turn([c.segment({ seq: c.seq + 1470, payload: pattern(5) })]);
+  t.is(c.rig.take().length, 0);
+  c.rig.now += 1;
+  c.rig.turn();
+  t.like(c.rig.take(), [{ ack: c.seq + 1475, flags: ACK }]);
+});
+
 test("duplicates and overlaps: each byte reaches the host once, and the sandbox hears where we are", (t) => {
   const c = Conversation.open();
   const data = pattern(1000);
