@@ -106,6 +106,10 @@ export class StillEngine implements Engine {
     return this.#open();
   }
 
+  pair(): number {
+    return -1;
+  }
+
   connectWith(): number {
     return this.#open();
   }

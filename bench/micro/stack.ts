@@ -64,7 +64,6 @@ export class BenchStack {
       hostLoopback: "closed",
       outboundAddress: null,
       outboundAddress6: null,
-      resolver: () => null,
     });
     const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, v6: null, mac: OUR_MAC });
     const sockets = new HostSockets(engine, {

@@ -149,6 +149,19 @@ napi_value connectWith(napi_env env, napi_callback_info info) {
   return number(env, call.engine->connectWith(fd, remote));
 }
 
+napi_value pair(napi_env env, napi_callback_info info) {
+  Call call;
+  if (!readCall(env, info, &call)) return nullptr;
+  bool typed = false;
+  napi_is_typedarray(env, call.arguments[0], &typed);
+  napi_typedarray_type type = napi_uint8_array;
+  size_t length = 0;
+  void* words = nullptr;
+  if (typed) napi_get_typedarray_info(env, call.arguments[0], &type, &length, &words, nullptr, nullptr);
+  if (!typed || type != napi_int32_array || length < 2 || words == nullptr) return throwType(env, "expected an Int32Array of 2 words");
+  return number(env, call.engine->pair(static_cast<int32_t*>(words)));
+}
+
 napi_value listenOn(napi_env env, napi_callback_info info) {
   Call call;
   Endpoint local;
@@ -381,6 +394,7 @@ napi_value init(napi_env env, napi_value exports) {
       {"removeLink", removeLink},
       {"connect", connectTo},
       {"connectWith", connectWith},
+      {"pair", pair},
       {"listen", listenOn},
       {"listenWith", listenWith},
       {"openDatagram", openDatagram},

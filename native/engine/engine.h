@@ -127,7 +127,7 @@ struct Socket {
   int32_t fd;
   Kind kind;
   State state;
-  uint8_t family;  // 4 or 6
+  uint8_t family;  // 4 or 6; 0: one of a pair (AF_UNIX)
   uint32_t flags;
   uint32_t generation;
   // Streams
@@ -231,6 +231,7 @@ class Engine {
   bool removeLink(int32_t link);
   int32_t connectTo(const Endpoint& remote, const Endpoint* local);
   int32_t connectWith(int fd, const Endpoint& remote);
+  int32_t pair(int32_t out[2]);
   int32_t listenOn(const Endpoint& local, int backlog);
   int32_t listenWith(int fd);
   int32_t openDatagram(int family, const Endpoint* local);
@@ -300,6 +301,7 @@ class Engine {
   void rewind(Socket& socket, int64_t offset);
   void setPeekOffset(Socket& socket, int64_t offset);
   void noDelay(Socket& socket);
+  bool peeksAhead(const Socket& socket) const;
   ssize_t peek(Socket& socket, void* into, size_t length);
   void sendFailed(int32_t id, int error);
 

@@ -178,6 +178,22 @@ int32_t Engine::connectWith(int fd, const Endpoint& remote) {
   return id;
 }
 
+// Both begin as Connecting, so that their owners hear of them as of any other.
+int32_t Engine::pair(int32_t out[2]) {
+  int fds[2];
+  if (free_socket_count_ < 2) return -EMFILE;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) return -errno;
+  out[0] = adopt(fds[0], Kind::Stream, 0, State::Connecting, kStreamEvents);
+  if (out[0] < 0) {
+    close(fds[1]);
+    return out[0];
+  }
+  out[1] = adopt(fds[1], Kind::Stream, 0, State::Connecting, kStreamEvents);
+  if (out[1] >= 0) return 0;
+  freeSocket(out[0]);
+  return out[1];
+}
+
 int32_t Engine::listenOn(const Endpoint& local, int backlog) {
   const int fd = listenOnBound(bindListener(local, false), backlog);
   if (fd < 0) return fd;

@@ -34,7 +34,7 @@ const char* Engine::splicePair(int32_t first, int32_t second) {
   for (const int32_t id : {first, second}) {
     if (id < 0 || id >= max_sockets_) return "no such socket";
     const Socket& s = sockets_[id];
-    if (s.kind != Kind::Stream || (s.state != State::Open && s.state != State::Failed) || (s.flags & kSpliceWanted)) {
+    if (s.kind != Kind::Stream || s.family == 0 || (s.state != State::Open && s.state != State::Failed) || (s.flags & kSpliceWanted)) {
       return "only connected streams can be spliced";
     }
   }

@@ -179,9 +179,12 @@ bool Engine::receive(int32_t id) {
   return false;
 }
 
+// True where the kernel remembers how far was peeked (SO_PEEK_OFF; Unix sockets have had it for ever).
+bool Engine::peeksAhead(const Socket& s) const { return s.family == 0 || peek_offset_[s.family == 4 ? 0 : 1]; }
+
 // Peeks at the first byte that was not reported.
 ssize_t Engine::peek(Socket& s, void* into, size_t length) {
-  const bool offset = peek_offset_[s.family == 4 ? 0 : 1];
+  const bool offset = peeksAhead(s);
   // Many streams end before anything must be peeked at behind what is not consumed yet: the offset waits until then.
   if (offset && s.deferred + s.peeked > 0 && !(s.flags & kPeekOffset)) setPeekOffset(s, s.peeked);
   if (s.peeked == 0 || offset) return recv(s.fd, into, length, MSG_PEEK | MSG_DONTWAIT);
@@ -344,7 +347,9 @@ void Engine::discard(Socket& s, int64_t bytes) {
   s.deferred = 0;
   s.deferrals = 0;
   while (bytes > 0) {
-    const ssize_t n = recv(s.fd, discard_, static_cast<size_t>(bytes), MSG_TRUNC | MSG_DONTWAIT);
+    // A Unix socket does not only skip the bytes, it copies them.
+    const int64_t most = s.family == 0 ? std::min<int64_t>(bytes, kDiscardSize) : bytes;
+    const ssize_t n = recv(s.fd, discard_, static_cast<size_t>(most), MSG_TRUNC | MSG_DONTWAIT);
     if (n <= 0) {
       if (n < 0 && errno == EINTR) continue;
       break;  // the connection died meanwhile; its end is reported by receive()

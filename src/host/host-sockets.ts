@@ -183,6 +183,13 @@ export class HostSockets implements Streams, Datagrams {
     return this.#opened(this.#engine.connectWith(fd, remote), this.#streams, handler);
   }
 
+  pair(first: StreamHandler, second: StreamHandler): readonly [number, number] | number {
+    const made = new Int32Array(2);
+    const error = this.#engine.pair(made);
+    if (error < 0) return error;
+    return [this.#opened(made[0], this.#streams, first), this.#opened(made[1], this.#streams, second)];
+  }
+
   listen(local: Endpoint, backlog: number, handler: ListenHandler): number {
     return this.#opened(this.#engine.listen(local, backlog), this.#listeners, handler);
   }

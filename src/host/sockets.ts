@@ -43,6 +43,8 @@ export interface ListenHandler {
 export interface Streams {
   connect(remote: Endpoint, local: Endpoint | null, handler: StreamHandler): number;
   connectWith(fd: number, remote: Endpoint, handler: StreamHandler): number;
+  /** Two sockets that are connected with each other, for a service of ours: what one sends is the other's data. Both hear connected(). */
+  pair(first: StreamHandler, second: StreamHandler): readonly [number, number] | number;
   listen(local: Endpoint, backlog: number, handler: ListenHandler): number;
   /** The same with a listener made elsewhere. */
   listenWith(fd: number, handler: ListenHandler): number;

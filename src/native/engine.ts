@@ -143,6 +143,8 @@ export interface Engine {
   connect(remote: Uint8Array, local: Uint8Array | null): number;
   /** The same with a socket made elsewhere (inside a namespace). The descriptor is the engine's from now on, also on failure. */
   connectWith(fd: number, remote: Uint8Array): number;
+  /** Two stream sockets that are connected with each other (socketpair), their numbers in `out` (2 words). Both report Connected. Returns 0 or -errno. */
+  pair(out: Int32Array): number;
   /** A listener, SO_REUSEADDR. Returns its number or -errno. IPv6 listeners are v6-only. */
   listen(local: Uint8Array, backlog: number): number;
   /** The same with one of openListeners() (native/binding.ts). The descriptor is the engine's from now on, also on failure. */

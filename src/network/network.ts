@@ -29,9 +29,8 @@ import { Publisher, type SharedListener } from "../publish/publisher.js";
 import type { Sandbox } from "../sandbox/sandbox.js";
 import { DhcpServer } from "../services/dhcp.js";
 import { Dhcpv6Server } from "../services/dhcpv6.js";
-import { DnsForwarder } from "../services/dns.js";
-import { OwnNames } from "../services/own-names.js";
-import { Resolvers } from "../services/resolvers.js";
+import { DnsService } from "../services/dns-service.js";
+import type { OwnName } from "../services/own-names.js";
 import { Router } from "../services/router-advertisement.js";
 import { Egress } from "../stack/egress.js";
 import { Reassembly } from "../stack/fragments.js";
@@ -39,7 +38,7 @@ import { Ingress } from "../stack/ingress.js";
 import { Neighbours } from "../stack/neighbours.js";
 import { Tcp } from "../tcp/tcp.js";
 import { Udp } from "../udp/udp.js";
-import type { Address, Endpoint } from "../wire/address.js";
+import { type Address, type Endpoint, parseAddress } from "../wire/address.js";
 import { linkLocalAddress } from "../wire/ipv6.js";
 import { Handover } from "./handover.js";
 
@@ -147,7 +146,6 @@ export class Network implements OpenNetwork {
   readonly #tcp: Tcp;
   readonly #udp: Udp;
   readonly #icmp: Icmp;
-  readonly #dns: DnsForwarder;
   readonly #publisher: Publisher;
   readonly #place: ShardPlace | null;
   readonly #handover: Handover | null;
@@ -200,7 +198,6 @@ export class Network implements OpenNetwork {
     const { network, prefix } = config.cidr;
     const v6 = config.v6 === null ? null : { ...config.v6, mac: GATEWAY_MAC, linkLocal: linkLocalAddress(GATEWAY_MAC) };
 
-    const resolvers = new Resolvers({ upstreams: config.upstreams, clock });
     const rules = new NatPolicy({
       v4: config.ipv4 ? { network, prefix, gateway, dns } : null,
       v6,
@@ -208,7 +205,6 @@ export class Network implements OpenNetwork {
       hostLoopback,
       outboundAddress,
       outboundAddress6,
-      resolver: () => resolvers.servers()[0] ?? null,
     });
     const policy = new LoggedPolicy(rules, config.log, clock);
     const reassembly = new Reassembly({ clock, counters });
@@ -233,26 +229,19 @@ export class Network implements OpenNetwork {
       flows,
       timers,
     };
-    this.#tcp = new Tcp({ ...parts, others: this.#handover });
-    this.#dns = new DnsForwarder({
-      resolvers: () => resolvers.servers(),
-      ownNames: new OwnNames([
-        { name: "host.internal", address: gateway },
-        { name: config.hostname, address: sandbox },
-      ]),
-      random,
-      counters,
-    });
+    const names = serveDns
+      ? new DnsService({
+          ...parts,
+          upstreams: config.upstreams,
+          names: ownNames(config),
+          subnets: [config.cidr, ...(config.v6 === null ? [] : [config.v6])],
+          respond: (...answer) => this.#udp.respond(...answer),
+        })
+      : null;
+    this.#tcp = new Tcp({ ...parts, dns: names, others: this.#handover });
     this.#udp = new Udp({
       ...parts,
-      dns: serveDns
-        ? {
-            request: (link, source, sourcePort, destination, destinationPort, bytes) =>
-              this.#dns.request(bytes, (answer) =>
-                turns.enter(() => this.#udp.respond(link, destination, destinationPort, source, sourcePort, answer)),
-              ),
-          }
-        : null,
+      dns: names,
       dhcp: new DhcpServer({
         address: sandbox,
         prefix,
@@ -367,7 +356,6 @@ export class Network implements OpenNetwork {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#dns.close();
     this.#engine.stop();
     this.#publisher.close();
     for (const fd of this.#peers) if (fd >= 0) native().closeFd(fd);
@@ -419,6 +407,19 @@ export class Network implements OpenNetwork {
     // A pair may wait for a client that never ends: what counts is the way out, and the socket inside is the second of it.
     return counters["streams.flushing"] > 0 || (this.#publisher.spliced > 0 && counters["splice.second_open"] !== 0);
   }
+}
+
+/** The names that are known inside, and asked of nobody else. RFC 6761, 6.3 wants `localhost` among them. */
+function ownNames({ hostname, ipv4, gateway, sandbox, v6 }: NetworkConfig): OwnName[] {
+  const families = [
+    ...(ipv4 ? [{ gateway, sandbox, loopback: parseAddress("127.0.0.1") }] : []),
+    ...(v6 === null ? [] : [{ gateway: v6.gateway, sandbox: v6.sandbox, loopback: parseAddress("::1") }]),
+  ];
+  return families.flatMap((family) => [
+    { name: "host.internal", address: family.gateway },
+    { name: "localhost", address: family.loopback },
+    ...(hostname === "localhost" ? [] : [{ name: hostname, address: family.sandbox }]),
+  ]);
 }
 
 /** Random numbers from the kernel, a page of them at a time. */

@@ -19,7 +19,7 @@
  * An IPv4 address is held v4-mapped (wire/address.ts), so that ::ffff:127.0.0.1 out of an IPv6 packet is 127.0.0.1 here.
  * Stateless but for its options. Asked once per flow.
  */
-import type { Address, Endpoint } from "../wire/address.js";
+import type { Address } from "../wire/address.js";
 import { endpoint, endpointPort, equalAddress, isIPv4, parseAddress } from "../wire/address.js";
 import { Reject } from "../wire/reject.js";
 import type { HostLoopback } from "./config.js";
@@ -46,8 +46,6 @@ export interface NatPolicyOptions {
   /** Addresses to send from to a destination of either family; null: the host's choice. */
   readonly outboundAddress: Address | null;
   readonly outboundAddress6: Address | null;
-  /** The resolver that DNS over TCP goes to now; null: there is none. */
-  readonly resolver: () => Endpoint | null;
 }
 
 const DNS_PORT = 53;
@@ -99,11 +97,7 @@ export class NatPolicy implements Policy {
   #dns(protocol: Protocol, port: number): Verdict {
     if (protocol === "icmp") return ECHO;
     if (port !== DNS_PORT) return refuse(Reject.PortUnreachable, "policy.no_such_port");
-    if (protocol === "udp") return DNS;
-    const remote = this.#options.resolver();
-    return remote === null
-      ? refuse(Reject.PortUnreachable, "policy.no_resolver")
-      : { kind: "dial", remote, local: null };
+    return DNS;
   }
 
   #dial(destination: Address, port: number): Verdict {

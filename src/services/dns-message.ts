@@ -10,6 +10,7 @@ export const OPCODE_QUERY = 0;
 
 export const RCODE_FORMERR = 1;
 export const RCODE_SERVFAIL = 2;
+export const RCODE_NXDOMAIN = 3;
 export const RCODE_NOTIMP = 4;
 export const RCODE_REFUSED = 5;
 
@@ -28,6 +29,11 @@ export interface Question {
 
 export function messageId(message: Uint8Array): number {
   return (message[0] << 8) | message[1];
+}
+
+export function setMessageId(message: Uint8Array, id: number): void {
+  message[0] = id >>> 8;
+  message[1] = id & 0xff;
 }
 
 export function isResponse(message: Uint8Array): boolean {
@@ -69,9 +75,17 @@ export function readQuestion(message: Uint8Array): Question | null {
   };
 }
 
-/** True for the same name (in any case), type and class. */
-export function sameQuestion(a: Question, b: Question): boolean {
-  return a.type === b.type && a.class === b.class && a.name === b.name;
+/** True if both messages have one question, and the same: name (in any case), type and class. `end`: the first byte after that of `query`. */
+export function sameQuestion(query: Uint8Array, message: Uint8Array, end: number): boolean {
+  if (questionCount(message) !== 1 || message.length < end) return false;
+  // Lengths of labels are below the letters, so that they need no care of their own.
+  for (let i = DNS_HEADER; i < end - 4; i++) if (lowerCase(query[i]) !== lowerCase(message[i])) return false;
+  for (let i = end - 4; i < end; i++) if (query[i] !== message[i]) return false;
+  return true;
+}
+
+function lowerCase(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 }
 
 /** An answer that says no more than `code`, with the query's question if it could be read. */

@@ -16,7 +16,7 @@ import type { Clock, Random } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { FlowTable } from "../flow/table.js";
 import { Timer, type Timers } from "../flow/timers.js";
-import type { Streams } from "../host/sockets.js";
+import type { StreamHandler, Streams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { Policy } from "../policy/policy.js";
 import { ADDRESS_LENGTH, type Address, equalAddress, familyOf } from "../wire/address.js";
@@ -34,10 +34,18 @@ import { after } from "./sequence.js";
 import { receiving, State } from "./state.js";
 import { LOW_MEMORY, sendAck, sendReset, sendStrayReset } from "./transmit.js";
 
+/** A service of ours that speaks TCP. */
+export interface StreamService {
+  /** Takes a connection of the sandbox: `flow` is told what happens on the socket that is returned, or -errno. */
+  connect(flow: StreamHandler): number;
+}
+
 export interface TcpParts {
   readonly output: Output;
   readonly streams: Streams;
   readonly policy: Policy;
+  /** Null: nobody serves it, which is said by a reset. */
+  readonly dns?: StreamService | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly counters: Counters;
@@ -58,6 +66,7 @@ export interface InboundConnection extends InboundListener {
   readonly serverPort: number;
 }
 
+const ECONNREFUSED = 111;
 /** Flows whose end-of-turn work is done in one turn; more wait for the next (each may need three commands). */
 const FLUSHES_PER_TURN = 2048;
 /** Milliseconds that an acknowledgement waits at most while the loop does not sleep. */
@@ -74,6 +83,7 @@ export class Tcp implements TcpContext {
   turn = 0;
   readonly #policy: Policy;
   readonly #others: TcpParts["others"];
+  readonly #dns: StreamService | null;
   readonly #table: FlowTable;
   readonly #initial: InitialSequence;
   readonly #segment = new Segment();
@@ -106,6 +116,7 @@ export class Tcp implements TcpContext {
     this.outOfOrder = new ReassemblyBudget(this.options.outOfOrderTotal);
     this.#policy = parts.policy;
     this.#others = parts.others;
+    this.#dns = parts.dns ?? null;
     this.#table = parts.flows;
     this.#initial = new InitialSequence(parts.clock, parts.random);
     this.#challenges = this.options.challengesPerSecond;
@@ -331,7 +342,8 @@ export class Tcp implements TcpContext {
   #open(packet: Packet, segment: Segment): void {
     const { source, destination, link, family } = packet;
     const verdict = this.#policy.outbound("tcp", source, destination, segment.destinationPort);
-    if (verdict.kind !== "dial") {
+    const served = verdict.kind === "service" && verdict.service === "dns" && this.#dns !== null;
+    if (verdict.kind !== "dial" && !served) {
       this.counters.add(verdict.kind === "refuse" ? verdict.counter : "tcp.no_service");
       this.#refuse(packet, segment, verdict.kind === "refuse" ? verdict.reason : Reject.PortUnreachable);
       return;
@@ -354,7 +366,10 @@ export class Tcp implements TcpContext {
     flow.original = quote(packet);
     startAt(flow, this.#initial.next(flow));
     synReceived(flow, segment);
-    const socket = this.streams.connect(verdict.remote, verdict.local, flow);
+    const socket =
+      verdict.kind === "dial"
+        ? this.streams.connect(verdict.remote, verdict.local, flow)
+        : (this.#dns?.connect(flow) ?? -ECONNREFUSED);
     if (socket < 0) this.unreachable(flow, -socket);
     else flow.socket = socket;
   }

@@ -1,5 +1,5 @@
 import test from "ava";
-import { Bed, DNS, eventually, GATEWAY, OTHERS, SANDBOX, WEB } from "../bed/bed.js";
+import { Bed, DNS, eventually, GATEWAY, IPV6, OTHERS, SANDBOX, WEB } from "../bed/bed.js";
 import { BIG_TEXT, dnsmasq, nameServer } from "../bed/services.js";
 
 const BIG = `${BIG_TEXT.map((text) => `"${text}"`).join(" ")}\n`;
@@ -30,7 +30,10 @@ test.serial("names of our own", async (t) => {
   t.is(await bed.run(dig("host.internal"), flags).succeed(), `${GATEWAY}\n`);
   t.is(await bed.run(dig("box"), flags).succeed(), `${SANDBOX}\n`);
   t.is(await bed.run(dig("-x", GATEWAY), flags).succeed(), "host.internal.\n");
-  t.is(await bed.run(dig("host.internal", "AAAA"), flags).succeed(), "");
+  t.is(await bed.run(dig("host.internal", "AAAA"), flags).succeed(), `${IPV6.gateway}\n`);
+  t.is(await bed.run(dig("host.internal", "AAAA"), [...flags, "-4"]).succeed(), "");
+  t.is(await bed.run(dig("-x", IPV6.sandbox), flags).succeed(), "box.\n");
+  t.is(await bed.run(dig("+tcp", "host.internal"), flags).succeed(), `${GATEWAY}\n`);
   t.regex(await bed.run(["getent", "ahostsv4", "host.internal"]).succeed(), new RegExp(`^${GATEWAY} `));
   t.regex(await bed.run(["getent", "ahostsv4", "www.bed.test"]).succeed(), new RegExp(`^${WEB} `));
 });

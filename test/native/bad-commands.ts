@@ -258,6 +258,17 @@ for (const [a, b] of [
     thrown(() => engine.splice(a, b)),
   );
 }
+for (const value of [new Int32Array(1), new Uint8Array(8), [0, 0], null, 2])
+  report(
+    `pair(${JSON.stringify(value)})`,
+    thrown(() => engine.pair(value as Int32Array)),
+  );
+const pair = new Int32Array(2);
+report("pair", engine.pair(pair) === 0 ? "made" : "");
+report(
+  "splice of a pair",
+  thrown(() => engine.splice(pair[0], pair[1])),
+);
 for (const count of [0, -1, 65, INT_MAX, INT_MIN])
   report(
     `${count} listeners`,

@@ -67,6 +67,36 @@ await rig.turn(() => rig.sockets.reset(again.socket));
 writer.destroy();
 server.close();
 
+// Two that are connected with each other: there and back, read again, half-closed, and closed with bytes that nobody took.
+const [here, there] = [new Recorder(rig), new Recorder(rig, 0)];
+here.consumes = false;
+const ends = rig.sockets.pair(here, there);
+assert(typeof ends !== "number");
+here.open(ends[0]);
+there.open(ends[1]);
+await rig.until("both connected", () => here.log.includes("connected") && there.log.includes("connected"));
+await rig.turn(() => {
+  for (let i = 0; i < 3; i++) rig.sockets.sendCopy(there.socket, pattern(60_000, i));
+});
+await rig.until("what the other sent", () => here.received === 180_000);
+await rig.turn(() => {
+  rig.sockets.consume(here.socket, 100_000);
+  rig.sockets.rewind(here.socket, 20_000);
+  rig.sockets.credit(here.socket, 1 << 20, 65_483);
+});
+await rig.until("the rest again", () => here.received === 240_000);
+assert(Buffer.concat(here.chunks).subarray(180_000).equals(pattern(60_000, 2)));
+await rig.turn(() => {
+  rig.sockets.consume(here.socket, 80_000);
+  rig.sockets.sendCopy(here.socket, pattern(1000));
+  rig.sockets.shutdown(there.socket);
+});
+await rig.until("the end", () => here.log.includes("end"));
+await rig.turn(() => rig.sockets.close(here.socket));
+await rig.turn(() => rig.sockets.credit(there.socket, 4096, 4096));
+await rig.until("all and the end", () => there.received === 1000 && there.log.includes("end"));
+await rig.turn(() => rig.sockets.close(there.socket));
+
 // Datagrams: alone, in runs, refused by the other side and by this host.
 const inbox = new Mailbox(rig);
 const outbox = new Mailbox(rig);

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { HostLoopback } from "../../src/policy/config.js";
 import { NatPolicy } from "../../src/policy/nat-policy.js";
 import type { Protocol, Verdict } from "../../src/policy/policy.js";
-import { endpoint, formatEndpoint, parseAddress } from "../../src/wire/address.js";
+import { formatEndpoint, parseAddress } from "../../src/wire/address.js";
 import { Reject } from "../../src/wire/reject.js";
 
 interface Wishes {
@@ -11,14 +11,12 @@ interface Wishes {
   outbound?: string;
   outbound6?: string;
   families?: "4" | "6" | "46";
-  resolver?: string | null;
   serveDns?: boolean;
   network?: string;
   prefix?: number;
 }
 
 function policy(wishes: Wishes = {}): NatPolicy {
-  const resolver = wishes.resolver === undefined ? "192.0.2.53" : wishes.resolver;
   const families = wishes.families ?? "46";
   const v4 = {
     network: parseAddress(wishes.network ?? "10.0.2.0"),
@@ -40,7 +38,6 @@ function policy(wishes: Wishes = {}): NatPolicy {
     hostLoopback: wishes.hostLoopback ?? "closed",
     outboundAddress: wishes.outbound === undefined ? null : parseAddress(wishes.outbound),
     outboundAddress6: wishes.outbound6 === undefined ? null : parseAddress(wishes.outbound6),
-    resolver: () => (resolver === null ? null : endpoint(parseAddress(resolver), 53)),
   });
 }
 
@@ -206,18 +203,12 @@ test("gateway and DNS address answer pings", (t) => {
 test("the DNS address has port 53 and no other", (t) => {
   t.is(ask(policy(), "udp", "10.0.2.3", 53), "service dns");
   t.is(ask(policy(), "udp", "fd00::3", 53), "service dns");
-  t.is(ask(policy(), "tcp", "10.0.2.3", 53), "192.0.2.53:53");
-  t.is(ask(policy(), "tcp", "fd00::3", 53), "192.0.2.53:53");
+  t.is(ask(policy(), "tcp", "10.0.2.3", 53), "service dns");
+  t.is(ask(policy(), "tcp", "fd00::3", 53), "service dns");
   for (const hostLoopback of ["closed", "open"] as const) {
     t.is(ask(policy({ hostLoopback }), "tcp", "10.0.2.3", 80), "PortUnreachable policy.no_such_port");
     t.is(ask(policy({ hostLoopback }), "udp", "10.0.2.3", 54), "PortUnreachable policy.no_such_port");
   }
-});
-
-test("DNS over TCP goes to a stub on the host's loopback too, but only to port 53 of it", (t) => {
-  t.is(ask(policy({ resolver: "127.0.0.53", outbound: "192.0.2.9" }), "tcp", "10.0.2.3", 53), "127.0.0.53:53");
-  t.is(ask(policy({ resolver: "2001:db8::53" }), "tcp", "10.0.2.3", 53), "[2001:db8::53]:53");
-  t.is(ask(policy({ resolver: null }), "tcp", "10.0.2.3", 53), "PortUnreachable policy.no_resolver");
 });
 
 test("without DNS nobody is at its address", (t) => {
@@ -264,7 +255,7 @@ test("a subnet whose prefix ends within a byte", (t) => {
 });
 
 test("whatever the destination: with a closed loopback nothing that is dialled is the host's loopback", (t) => {
-  const of = policy({ resolver: null });
+  const of = policy();
   const forms = fc.oneof(
     fc.uint8Array({ minLength: 16, maxLength: 16 }),
     // Likelier to hit: few bytes set, behind the prefixes that matter.

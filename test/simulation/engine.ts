@@ -161,6 +161,19 @@ export class SimulatedEngine implements Engine {
     return this.connect(remote, null);
   }
 
+  pair(out: Int32Array): number {
+    const first = this.connect(new Uint8Array(ENDPOINT_LENGTH), null);
+    const second = first < 0 ? first : this.connect(new Uint8Array(ENDPOINT_LENGTH), null);
+    if (second < 0) return second;
+    const [one, other] = [this.#stream(first), this.#stream(second)];
+    one.establish();
+    other.establish();
+    one.other = other;
+    other.other = one;
+    out.set([first, second]);
+    return 0;
+  }
+
   listen(local: Uint8Array, _backlog: number): number {
     return this.#open(new SimulatedListener(this.#bound(local)));
   }
@@ -439,7 +452,8 @@ export class SimulatedEngine implements Engine {
     while (stream.backlog.length > 0 && stream.capacity > 0) {
       const first = stream.backlog[0];
       const taken = Math.min(first.length, stream.capacity);
-      for (let i = 0; i < taken; i++) stream.received.push(first[i]);
+      if (stream.other === null) for (let i = 0; i < taken; i++) stream.received.push(first[i]);
+      else stream.other.write(first.subarray(0, taken));
       stream.capacity -= taken;
       backlog[id] -= taken;
       if (taken < first.length) stream.backlog[0] = first.subarray(taken);
@@ -453,6 +467,7 @@ export class SimulatedEngine implements Engine {
     stream.lastReportedBacklog = stream.drained ? backlog[id] : Math.max(stream.lastReportedBacklog, backlog[id]);
     if (backlog[id] > 0) return;
     if (stream.shutdownPending) stream.shutdown = true;
+    if (stream.shutdownPending || stream.closePending) stream.other?.finish();
     if (stream.closePending && !stream.closed) this.#free(id);
   }
 

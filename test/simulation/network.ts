@@ -92,7 +92,6 @@ export class SimulatedNetwork {
       hostLoopback: options.hostLoopback ?? "closed",
       outboundAddress: null,
       outboundAddress6: null,
-      resolver: () => null,
     });
     this.reassembly = new Reassembly({ clock, counters });
     this.egress = new Egress({ memory: engine.memory, neighbours, clock, counters, mtu, gateway, v6, mac });

@@ -43,6 +43,8 @@ export class SimulatedStream {
   drained = false;
   shutdownPending = false;
   closePending = false;
+  /** Of a pair: the other one. */
+  other: SimulatedStream | null = null;
 
   constructor(remote: Endpoint, local: Endpoint) {
     this.remote = remote;

@@ -147,6 +147,10 @@ export class HostSide implements Streams {
     return this.make(handler).id;
   }
 
+  pair(first: StreamHandler, second: StreamHandler): readonly [number, number] {
+    return [this.make(first).id, this.make(second).id];
+  }
+
   connectWith(_fd: number, remote: Endpoint, handler: StreamHandler): number {
     return this.connect(remote, null, handler);
   }

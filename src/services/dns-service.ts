@@ -1,0 +1,78 @@
+/** The DNS service as a network wants it: all its parts put together, for datagrams (udp/) and connections (tcp/) of the sandbox. */
+import type { Datagrams, StreamHandler, Streams } from "../host/sockets.js";
+import type { Output } from "../link/output.js";
+import type { Address, Endpoint } from "../wire/address.js";
+import { DnsForwarder } from "./dns.js";
+import type { ExchangeParts } from "./dns-exchange.js";
+import { DnsStreams } from "./dns-streams.js";
+import { DnsTcp } from "./dns-tcp.js";
+import { DnsUdp } from "./dns-udp.js";
+import { type OwnName, OwnNames, type OwnSubnet } from "./own-names.js";
+import { Resolvers } from "./resolvers.js";
+import { Upstreams } from "./upstreams.js";
+
+export interface DnsServiceOptions extends Omit<ExchangeParts, "upstreams"> {
+  readonly output: Output;
+  readonly streams: Streams;
+  readonly datagrams: Datagrams;
+  /** Resolvers to ask instead of the host's; null: the host's. */
+  readonly upstreams: readonly Endpoint[] | null;
+  readonly names: readonly OwnName[];
+  /** The reverse names of their addresses are ours. */
+  readonly subnets: readonly OwnSubnet[];
+  /** Sends a datagram into the sandbox (Udp.respond). */
+  readonly respond: (
+    link: number,
+    source: Address,
+    sourcePort: number,
+    destination: Address,
+    destinationPort: number,
+    bytes: Uint8Array,
+  ) => void;
+}
+
+export class DnsService {
+  readonly #forwarder: DnsForwarder;
+  readonly #streams: DnsStreams;
+  readonly #respond: DnsServiceOptions["respond"];
+
+  constructor(options: DnsServiceOptions) {
+    const { output, streams, datagrams, timers, clock, random, counters } = options;
+    const { bytes } = output;
+    const resolvers = new Resolvers({ upstreams: options.upstreams, clock });
+    const upstreams = new Upstreams(() => resolvers.servers(), clock);
+    const parts = { timers, clock, random, counters, upstreams };
+    this.#respond = options.respond;
+    this.#forwarder = new DnsForwarder({
+      ...parts,
+      ownNames: new OwnNames(options.names, options.subnets),
+      udp: new DnsUdp({ ...parts, datagrams, output }),
+      tcp: new DnsTcp({ ...parts, streams, bytes }),
+    });
+    this.#streams = new DnsStreams({
+      ...parts,
+      streams,
+      bytes,
+      request: (query, respond) => this.#forwarder.request("tcp", query, respond),
+    });
+  }
+
+  /** Takes a datagram to port 53; see DatagramService in udp/udp. */
+  request(
+    link: number,
+    source: Address,
+    sourcePort: number,
+    destination: Address,
+    destinationPort: number,
+    bytes: Uint8Array,
+  ): void {
+    this.#forwarder.request("udp", bytes, (answer) =>
+      this.#respond(link, destination, destinationPort, source, sourcePort, answer),
+    );
+  }
+
+  /** Takes a connection to port 53; see StreamService in tcp/tcp. */
+  connect(flow: StreamHandler): number {
+    return this.#streams.connect(flow);
+  }
+}
