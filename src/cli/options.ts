@@ -33,6 +33,8 @@ export interface NetworkWishes {
   readonly mac?: string | undefined;
   /** False: no DNS of ours, and the host's resolv.conf stays. A list: resolvers to ask instead of the host's, `ADDR` or `ADDR:PORT`. */
   readonly dns?: boolean | readonly string[] | undefined;
+  /** Domains that short names are tried with, instead of the host's; `.` alone: none. */
+  readonly dnsSearch?: readonly string[] | undefined;
   readonly hostname?: string | undefined;
   /** True: all ports. Text: `80,8000-8010`. */
   readonly allowHostLoopback?: boolean | string | undefined;
@@ -58,6 +60,8 @@ export interface NetworkSettings {
   readonly mac: string | null;
   readonly serveDns: boolean;
   readonly upstreams: readonly Endpoint[] | null;
+  /** Domains that short names are tried with; null: the host's. */
+  readonly search: readonly string[] | null;
   readonly hostname: string | null;
   readonly hostLoopback: HostLoopback;
   readonly outboundAddress: Address | null;
@@ -92,6 +96,8 @@ const MAX_IFNAME = 15;
 const MAX_PUBLISHED = 4096;
 const MAX_UPSTREAMS = 8;
 const MAX_SHARDS = 16;
+const MAX_SEARCH = 6;
+const MAX_SEARCH_LENGTH = 256;
 
 /** Without pacing, since the path to the TAP is lossless memory; see docs/decisions. */
 const DEFAULT_CONGESTION: readonly string[] = ["cubic", "reno"];
@@ -117,6 +123,7 @@ export function networkSettings(wishes: NetworkWishes, host: HostView = HOST): N
     mac: wishes.mac === undefined ? null : parseMac(wishes.mac),
     serveDns: wishes.dns !== false,
     upstreams: typeof wishes.dns === "object" ? parseUpstreams(wishes.dns) : null,
+    search: wishes.dnsSearch === undefined ? null : parseSearch(wishes.dnsSearch),
     hostname: wishes.hostname === undefined ? null : parseHostname(wishes.hostname),
     hostLoopback: parseHostLoopback(wishes.allowHostLoopback ?? false),
     ...chooseOutbound(wishes, host),
@@ -400,6 +407,22 @@ function parseOutbound(option: string, text: string, interfaces: Interfaces): Ou
 /** fe80::/10: means nothing without an interface. */
 function isLinkLocal(address: Address): boolean {
   return address[0] === 0xfe && (address[1] & 0xc0) === 0x80;
+}
+
+/** Domains as resolv.conf(5) has them behind `search`: with what every libc takes of them. */
+function parseSearch(texts: readonly string[]): string[] {
+  if (texts.length === 1 && texts[0] === ".") return [];
+  if (texts.length > MAX_SEARCH || texts.join(" ").length > MAX_SEARCH_LENGTH) {
+    throw usage(
+      `--dns-search: at most ${MAX_SEARCH} domains with ${MAX_SEARCH_LENGTH} characters in all can be searched`,
+    );
+  }
+  for (const text of texts) {
+    if (!/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?)+$/i.test(text) || text.length > 253) {
+      throw usage(`--dns-search ${text}: expected a domain, for example corp.example, or . alone for none`);
+    }
+  }
+  return texts.map((text) => text.replace(/\.$/, ""));
 }
 
 function parseUpstreams(texts: readonly string[]): Endpoint[] {

@@ -121,6 +121,11 @@ function withNetworkOptions(command: Command): Command {
     .option("--ifname <name>", "interface inside", DEFAULT_IFNAME)
     .option("--mac <address>", "its MAC address (default: random)")
     .option("--dns <address>", "ask this resolver instead of the host's; ADDR or ADDR:PORT (repeatable)", collect)
+    .option(
+      "--dns-search <domain>",
+      "try short names in this domain, instead of the host's; . alone: in none (repeatable)",
+      collect,
+    )
     .option("--no-dns", "no DNS of ours; the host's resolv.conf stays")
     .option("--allow-host-loopback [=ports]", "reach the host's loopback at the gateway: all ports, or =5432,8000-8010")
     .option("--outbound-addr <address>", "address of the host to send from, or interface whose addresses to send from")

@@ -9,7 +9,7 @@
 import { hostname as hostName } from "node:os";
 import type { OpenNetwork } from "../network/network.js";
 import type { Log } from "../policy/config.js";
-import { hostResolverSettings, hosts, resolvConf } from "../sandbox/files.js";
+import { hosts, resolvConf, resolverSettings } from "../sandbox/files.js";
 import { launch } from "../sandbox/launch.js";
 import type { ExitStatus, InsideNetwork, PreparedLauncher, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
@@ -91,7 +91,7 @@ export async function launchCommand(
     prepared: options.prepared ?? null,
     hostname: settings.hostname,
     resolvConf: settings.serveDns
-      ? resolvConf({ nameserver: formatAddress(nameserver(settings)), ...hostResolverSettings() })
+      ? resolvConf({ nameserver: formatAddress(nameserver(settings)), ...resolverSettings(settings.search) })
       : null,
     hosts: hosts({ hostname: settings.hostname ?? hostName(), subnets }),
   });

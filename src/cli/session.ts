@@ -10,6 +10,7 @@ import { hostname as hostName } from "node:os";
 import type { NetworkConfig, OpenNetwork } from "../network/network.js";
 import type { Log } from "../policy/config.js";
 import { SILENT_LOG } from "../policy/config.js";
+import { resolverSettings } from "../sandbox/files.js";
 import type { InsideNetwork, InsideSubnet, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
 import { type Cidr, DEFAULT_CIDR, type NetworkSettings, parseCidr } from "./options.js";
@@ -63,6 +64,7 @@ export async function openSession(
       v6: settings.v6,
       upstreams: settings.upstreams,
       serveDns: settings.serveDns,
+      search: resolverSettings(settings.search).search,
       hostLoopback: settings.hostLoopback,
       outboundAddress: settings.outboundAddress,
       outboundAddress6: settings.outboundAddress6,

@@ -70,6 +70,8 @@ export interface NetworkConfig {
   readonly upstreams: readonly Endpoint[] | null;
   /** False: nothing answers at the DNS address. */
   readonly serveDns: boolean;
+  /** Domains that DHCP clients inside are told to search. */
+  readonly search: readonly string[];
   readonly hostLoopback: HostLoopback;
   /** Addresses to send from, one for each family; null: the host's choice. */
   readonly outboundAddress: Address | null;
@@ -247,6 +249,7 @@ export class Network implements OpenNetwork {
         prefix,
         gateway,
         dns: serveDns ? [dns] : [],
+        domains: serveDns ? config.search : [],
         mtu,
         counters,
         respond: (...answer) => this.#udp.respond(...answer),

@@ -39,6 +39,12 @@ export function hostResolverSettings(path = "/etc/resolv.conf"): { search: strin
   return { search, options };
 }
 
+/** The same, with other domains if `search` is not null. */
+export function resolverSettings(search: readonly string[] | null): { search: readonly string[]; options: string[] } {
+  const settings = hostResolverSettings();
+  return search === null ? settings : { ...settings, search };
+}
+
 export interface Hosts {
   /** The name that the sandbox has for itself. */
   readonly hostname: string;

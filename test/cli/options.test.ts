@@ -45,6 +45,7 @@ const WISHES = {
   ifname: (ifname: string) => ({ ifname }),
   mac: (mac: string) => ({ mac }),
   dns: (dns: string) => ({ dns: [dns] }),
+  "dns-search": (domains: string) => ({ dnsSearch: domains.split(" ") }),
   hostname: (hostname: string) => ({ hostname }),
   "allow-host-loopback": (allowHostLoopback: string) => ({ allowHostLoopback }),
   "outbound-addr": (outboundAddr: string) => ({ outboundAddr }),
@@ -134,6 +135,11 @@ for (const [option, text, reason] of [
   ["dns", "resolver.example", /resolver's IP address/],
   ["dns", "192.0.2.53:0", /resolver's IP address/],
   ["dns", "192.0.2.53:65536", /resolver's IP address/],
+  ["dns-search", "-a", /expected a domain/],
+  ["dns-search", "a..b", /expected a domain/],
+  ["dns-search", ". corp.example", /expected a domain/],
+  ["dns-search", "a b c d e f g", /at most 6/],
+  ["dns-search", `${"a".repeat(63)}.${"b".repeat(63)} `.repeat(3).trim(), /256 characters/],
   ["hostname", "-a", /letters, digits/],
   ["hostname", "a_b", /letters, digits/],
   ["hostname", "a..b", /letters, digits/],
@@ -235,6 +241,15 @@ test("resolvers, with and without a port", (t) => {
     ["192.0.2.53:53", "192.0.2.53:5353", "[2001:db8::53]:53", "[2001:db8::53]:5353"],
   );
   t.false(networkSettings({ dns: false }).serveDns);
+});
+
+test("domains to search: the host's, others, or none", (t) => {
+  t.is(networkSettings({}).search, null);
+  t.deepEqual(networkSettings({ dnsSearch: ["corp.example.", "_dns.Example"] }).search, [
+    "corp.example",
+    "_dns.Example",
+  ]);
+  t.deepEqual(networkSettings({ dnsSearch: ["."] }).search, []);
 });
 
 test("outbound addresses: one of the host's, or those of an interface, of each family the first", (t) => {

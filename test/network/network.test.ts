@@ -19,6 +19,7 @@ async function joined() {
     v6: null,
     upstreams: [],
     serveDns: true,
+    search: [],
     hostLoopback: "closed",
     outboundAddress: null,
     outboundAddress6: null,
