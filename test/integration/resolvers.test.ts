@@ -122,8 +122,12 @@ test.serial("resolvers with IPv6 addresses, a link-local one with its interface 
   await nameServer(bed);
   await useResolvers(bed, `nameserver ${IPV6.dns}`);
   t.is(await bed.script(`${dig("www.bed.test")}; ${dig("+tcp", "www.bed.test")}`).succeed(), `${WEB}\n${WEB}\n`);
-  const shown = await bed.internet(["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).succeed();
-  const linkLocal = shown.match(/inet6 (fe80:[0-9a-f:]*)/)?.[1] ?? "none";
+  let linkLocal = "";
+  await eventually(10_000, "the link-local address stays tentative", async () => {
+    const show = ["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link", "-tentative"];
+    linkLocal = (await bed.internet(show).succeed()).match(/inet6 (fe80:[0-9a-f:]*)/)?.[1] ?? "";
+    return linkLocal !== "";
+  });
   await resolver(bed, "none", `${linkLocal}%eth0`);
   await useResolvers(bed, `nameserver ${linkLocal}%eth0`);
   t.is(await bed.script(dig("www.bed.test")).succeed(), `${RIGHT}\n`);
