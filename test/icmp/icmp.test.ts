@@ -2,13 +2,23 @@ import test from "ava";
 import { PING_IDLE, PING_LIMIT } from "../../src/icmp/icmp.js";
 import { endpoint, formatEndpoint, parseAddress } from "../../src/wire/address.js";
 import { PING_GATEWAY } from "../simulation/captured.js";
-import { echo, frame, ipv4, sum } from "../simulation/frames.js";
+import { BOTH, V4, V6 } from "../simulation/families.js";
+import { echo, frame, icmp6, icmp6ChecksumValid, ipv4, ipv6, OUR_LINK_LOCAL, sum, u16 } from "../simulation/frames.js";
 import { SimulatedNetwork } from "../simulation/network.js";
 
-const OUTSIDE = "198.51.100.7";
+const OUTSIDE = V4.outside;
 const at = (address: string) => endpoint(parseAddress(address), 0);
-const ping = (id: number, sequence: number, payload: ArrayLike<number> = [1, 2, 3], destination = OUTSIDE) =>
-  frame(0x0800, ipv4({ destination, protocol: 1, payload: echo(8, id, sequence, payload) }));
+/** A request of the sandbox, of the destination's family. */
+function ping(
+  id: number,
+  sequence: number,
+  payload: ArrayLike<number> = [1, 2, 3],
+  destination: string = OUTSIDE,
+): Uint8Array {
+  const inet = destination.includes(":") ? V6 : V4;
+  const message = inet.ping(inet.echo, id, sequence, payload, inet.inside, destination);
+  return inet.packet(inet.icmp, message, destination);
+}
 
 test("ping of the gateway is answered at once, payload and all", (t) => {
   const [reply] = new SimulatedNetwork().exchange(PING_GATEWAY);
@@ -35,21 +45,24 @@ test("a large ping, in fragments there and back", (t) => {
   t.is(Buffer.compare(whole.subarray(4), message.subarray(4)), 0);
 });
 
-test("ping of another address: out through a ping socket, the id put back on the way in", (t) => {
-  const network = new SimulatedNetwork();
-  network.exchange(ping(0x1234, 5));
-  const [socket] = network.engine.datagrams;
-  t.true(socket.ping);
-  const [sent] = socket.take();
-  t.is(formatEndpoint(sent.remote), "198.51.100.7:0");
-  t.deepEqual([...sent.bytes], [...echo(8, 0x1234, 5, [1, 2, 3])]);
-  // The host's kernel has put its own id into the request, and so into the reply.
-  socket.deliver(echo(0, 0x9999, 5, [1, 2, 3]), at(OUTSIDE));
-  network.engine.settle();
-  const [reply] = network.received();
-  t.is(reply.source, OUTSIDE);
-  t.deepEqual([...reply.payload], [...echo(0, 0x1234, 5, [1, 2, 3])]);
-});
+for (const inet of BOTH) {
+  test(`${inet.name}: ping of another address: out through a ping socket, the id put back on the way in`, (t) => {
+    const network = new SimulatedNetwork();
+    const request = inet.ping(inet.echo, 0x1234, 5, [1, 2, 3], inet.inside, inet.outside);
+    network.exchange(ping(0x1234, 5, [1, 2, 3], inet.outside));
+    const [socket] = network.engine.datagrams;
+    t.true(socket.ping);
+    const [sent] = socket.take();
+    t.is(formatEndpoint(sent.remote), formatEndpoint(at(inet.outside)));
+    t.deepEqual([...sent.bytes], [...request]);
+    // The host's kernel has put its own id into the request, and so into the reply.
+    socket.deliver(inet.ping(inet.echoReply, 0x9999, 5, [1, 2, 3], inet.outside, inet.inside), at(inet.outside));
+    network.engine.settle();
+    const [reply] = network.received();
+    t.is(reply.source, inet.outside);
+    t.deepEqual([...reply.payload], [...inet.ping(inet.echoReply, 0x1234, 5, [1, 2, 3], inet.outside, inet.inside)]);
+  });
+}
 
 test("one socket for each id and destination; strangers' replies are dropped", (t) => {
   const network = new SimulatedNetwork();
@@ -72,17 +85,26 @@ test("a host that allows no ping sockets: the sandbox is told, and a counter say
   t.is(network.flows.size, 0);
 });
 
-test("an unreachable host: the error is about the request as the sandbox sent it", (t) => {
-  const network = new SimulatedNetwork();
-  network.exchange(ping(0x1234, 5));
-  const [socket] = network.engine.datagrams;
-  socket.fail(echo(8, 0x9999, 5, [1, 2, 3]), at(OUTSIDE), at("203.0.113.1"), { errno: 113, type: 3, code: 1, info: 0 });
-  network.engine.settle();
-  const [error] = network.received();
-  t.is(error.source, "203.0.113.1");
-  t.deepEqual([...error.payload.subarray(0, 2)], [3, 1]);
-  t.deepEqual([...error.payload.subarray(8 + 20)], [...echo(8, 0x1234, 5, [1, 2, 3])]);
-});
+for (const inet of BOTH) {
+  test(`${inet.name}: an unreachable host: the error is about the request as the sandbox sent it`, (t) => {
+    const network = new SimulatedNetwork();
+    const request = inet.ping(inet.echo, 0x1234, 5, [1, 2, 3], inet.inside, inet.outside);
+    network.exchange(ping(0x1234, 5, [1, 2, 3], inet.outside));
+    const [socket] = network.engine.datagrams;
+    const [type, code] = inet.noHost;
+    socket.fail(
+      inet.ping(inet.echo, 0x9999, 5, [1, 2, 3], inet.inside, inet.outside),
+      at(inet.outside),
+      at(inet.router),
+      { errno: 113, type, code, info: 0 },
+    );
+    network.engine.settle();
+    const [error] = network.received();
+    t.is(error.source, inet.router);
+    t.deepEqual([...error.payload.subarray(0, 2)], [type, code]);
+    t.deepEqual([...error.payload.subarray(8 + inet.header)], [...request]);
+  });
+}
 
 test("what policy refuses is refused: nobody there, and silence for groups", (t) => {
   const network = new SimulatedNetwork();
@@ -117,4 +139,39 @@ test("malformed messages and other types are counted, not answered", (t) => {
   for (const counter of ["icmp.checksum", "icmp.malformed", "icmp.unknown_type", "icmp.error_ignored"]) {
     t.is(network.counters.get(counter), 1, counter);
   }
+});
+
+test("IPv6: our own addresses are answered, what is broken is not, and refusals have ICMPv6's codes", (t) => {
+  const network = new SimulatedNetwork();
+  for (const address of [V6.gateway, V6.dns, OUR_LINK_LOCAL]) {
+    const [reply] = network.exchange(ping(7, 1, new Uint8Array(1000), address));
+    t.deepEqual([reply.source, reply.destination, reply.ttl], [address, V6.inside, 64]);
+    t.deepEqual([...reply.payload], [...V6.ping(V6.echoReply, 7, 1, new Uint8Array(1000), address, V6.inside)]);
+  }
+  t.deepEqual([...network.exchange(ping(1, 1, [], V6.nobody))[0].payload.subarray(0, 2)], [...V6.noHost]);
+  const broken = ping(7, 1, [1, 2, 3], V6.gateway);
+  broken[broken.length - 1] ^= 1;
+  t.is(network.exchange(broken).length, 0);
+  t.is(network.counters.get("icmp.checksum"), 1);
+  t.is(network.exchange(V6.packet(58, icmp6(1, 4, new Uint8Array(52)), V6.outside)).length, 0);
+  t.is(network.counters.get("icmp.error_ignored"), 1);
+  network.engine.refuseOpen = -13;
+  const [refused] = network.exchange(ping(1, 1, [], V6.outside));
+  t.deepEqual([...refused.payload.subarray(0, 2)], [...V6.prohibited]);
+});
+
+test("IPv6: a large ping, in fragments there and back", (t) => {
+  const message = V6.ping(V6.echo, 7, 1, new Uint8Array(8000).fill(9), V6.inside, V6.dns);
+  const frames: Uint8Array[] = [];
+  for (let from = 0; from < message.length; from += 1448) {
+    const more = from + 1448 < message.length ? 1 : 0;
+    const extensions = [58, 0, ...u16(from | more), 0, 0, 0, 7];
+    const packet = ipv6({ destination: V6.dns, next: 44, extensions, payload: message.subarray(from, from + 1448) });
+    frames.push(frame(0x86dd, packet));
+  }
+  const replies = new SimulatedNetwork().exchange(...frames);
+  t.is(replies.length, 6);
+  const whole = Buffer.concat(replies.map(({ payload }) => payload));
+  t.true(icmp6ChecksumValid(V6.dns, V6.inside, whole));
+  t.is(Buffer.compare(whole.subarray(4), message.subarray(4)), 0);
 });
