@@ -51,7 +51,12 @@ export function sum(bytes: ArrayLike<number>): number {
 export const u16 = (value: number): number[] => [value >>> 8, value & 0xff];
 export const u32 = (value: number): number[] => [...u16(value >>> 16), ...u16(value & 0xffff)];
 export const ip4 = (text: string): number[] => text.split(".").map(Number);
-export const ip6 = (text: string): number[] => ipaddr.parse(text).toByteArray();
+const known6 = new Map<string, readonly number[]>();
+export function ip6(text: string): readonly number[] {
+  const known = known6.get(text) ?? ipaddr.parse(text).toByteArray();
+  known6.set(text, known);
+  return known;
+}
 /** Of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1). */
 const pseudoHeader = (source: string, destination: string, protocol: number, length: number): number[] =>
   destination.includes(":")
