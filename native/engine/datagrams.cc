@@ -36,7 +36,9 @@ namespace {
 
 constexpr int kErrorsPerVisit = 32;
 constexpr int kMaxSegments = 64;
+// Payload of the longest datagram of IPv4 (as much leaves with one call), and of IPv6.
 constexpr int32_t kMaxDatagram = 65507;
+constexpr int32_t kLongestDatagram = 65527;
 constexpr int kReceiveBuffer = 1 << 20;
 constexpr size_t kControlSize = 512;
 
@@ -177,11 +179,11 @@ bool Engine::visitDatagram(int32_t id) {
     if (eventsFull() || free_count_ == 0) return true;
     uint8_t* next = slotAt(free_slots_[free_count_ - 1]) + kHeadroom;
     const bool joins = run.room > 0;
-    iovec vectors[2] = {{next, kMaxDatagram}, {}};
+    iovec vectors[2] = {{next, kLongestDatagram}, {}};
     if (joins) {
       // What is longer than the datagrams of the run ends in the next slot, and its beginning is copied there.
       vectors[0] = {run.end, run.size};
-      vectors[1] = {next + run.size, kMaxDatagram - run.size};
+      vectors[1] = {next + run.size, kLongestDatagram - run.size};
     }
     alignas(cmsghdr) uint8_t control[kControlSize];
     sockaddr_storage from;
@@ -242,7 +244,7 @@ void Engine::drainErrors(int32_t id) {
   for (int i = 0; i < kErrorsPerVisit; i++) {
     s.flags |= kError;
     if (eventsFull() || free_count_ == 0) return;
-    iovec vector{slotAt(free_slots_[free_count_ - 1]) + kHeadroom, kMaxDatagram};
+    iovec vector{slotAt(free_slots_[free_count_ - 1]) + kHeadroom, kLongestDatagram};
     alignas(cmsghdr) uint8_t control[kControlSize];
     sockaddr_storage to;
     to.ss_family = AF_UNSPEC;

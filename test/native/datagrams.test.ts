@@ -192,6 +192,11 @@ test("IPv6 datagrams carry both addresses", async (t) => {
   t.is(String(inbox.datagrams[0].bytes), "six");
   t.is(formatEndpoint(inbox.datagrams[0].from), `[::1]:${rig.port(sender)}`);
   t.is(formatEndpoint(inbox.datagrams[0].to), `[::1]:${rig.port(receiver)}`);
+  // The longest there is: 65,535 bytes with its header (RFC 8200 4.5), 20 more than over IPv4.
+  const longest = Buffer.alloc(65_527, 6);
+  await rig.turn(() => rig.sockets.sendCopyTo(sender, longest, at("::1", rig.port(receiver)), null));
+  await rig.until("the longest", () => inbox.datagrams.length === 2);
+  t.is(Buffer.compare(Buffer.from(inbox.datagrams[1].bytes), longest), 0);
   rig.stop();
 });
 
