@@ -260,12 +260,14 @@ export class Network implements OpenNetwork {
           ...v6,
           address: v6.sandbox,
           dns: serveDns ? [v6.dns] : [],
+          domains: serveDns ? config.search : [],
           counters,
           respond: (...answer) => this.#udp.respond(...answer),
         }),
     });
     this.#icmp = new Icmp(parts);
-    const router = v6 && new Router({ ...parts, ...v6, mtu, dns: serveDns ? [v6.dns] : [] });
+    const router =
+      v6 && new Router({ ...parts, ...v6, mtu, dns: serveDns ? [v6.dns] : [], domains: serveDns ? config.search : [] });
     const ingress = new Ingress({
       slab: memory.slab,
       egress,
