@@ -10,6 +10,8 @@
  *     INFORM             ACK without address and lease
  *     DECLINE, RELEASE   nothing
  *
+ * A lease is as long as the client wishes, within SHORTEST_LEASE and our own: it costs nothing, and the address never goes to anybody else.
+ *
  * Relayed requests (giaddr) are not for us. Everything that is dropped is counted.
  */
 import type { Counters } from "../flow/counters.js";
@@ -54,6 +56,8 @@ export interface DhcpOptions {
 }
 
 const DAY = 86_400;
+/** Seconds: whoever wishes less would not do much else. */
+const SHORTEST_LEASE = 4;
 
 export class DhcpServer {
   readonly #counters: Counters;
@@ -61,9 +65,9 @@ export class DhcpServer {
   readonly #gateway: Address;
   readonly #address: number;
   readonly #server: number;
-  /** Options of every answer, and those that only a lease has. */
+  /** Options of every answer. */
   readonly #common: (readonly [DhcpOption, Uint8Array])[];
-  readonly #leased: (readonly [DhcpOption, Uint8Array])[];
+  readonly #lease: number;
 
   constructor(options: DhcpOptions) {
     const { mtu, lease = DAY, domains = [] } = options;
@@ -86,11 +90,7 @@ export class DhcpServer {
       this.#common.push([DhcpOption.DomainName, Buffer.from(domains[0], "latin1").subarray(0, 255)]);
       this.#common.push([DhcpOption.DomainSearch, search]);
     }
-    this.#leased = [
-      [DhcpOption.LeaseTime, uint32(lease)],
-      [DhcpOption.Renewal, uint32(Math.floor(lease / 2))],
-      [DhcpOption.Rebinding, uint32(Math.floor((lease * 7) / 8))],
-    ];
+    this.#lease = lease;
   }
 
   /** Takes a datagram to port 67; see DatagramService in udp/udp. Answers before it returns. */
@@ -109,10 +109,10 @@ export class DhcpServer {
     }
     switch (request.type) {
       case DhcpType.Discover:
-        this.#reply(link, request, DhcpType.Offer, this.#address, [...this.#leased, ...this.#common]);
+        this.#reply(link, request, DhcpType.Offer, this.#address, this.#leased(request));
         break;
       case DhcpType.Request:
-        this.#lease(link, request);
+        this.#acknowledge(link, request);
         break;
       case DhcpType.Inform:
         this.#reply(link, request, DhcpType.Ack, 0, this.#common);
@@ -127,18 +127,29 @@ export class DhcpServer {
   }
 
   /** RFC 2131 4.3.2: the address is in option 50 when selecting or rebooting, in ciaddr when renewing. */
-  #lease(link: number, request: DhcpRequest): void {
+  #acknowledge(link: number, request: DhcpRequest): void {
     if (request.serverId !== 0 && request.serverId !== this.#server) {
       this.#counters.add("dhcp.other_server");
       return;
     }
     const wanted = request.requestedAddress !== 0 ? request.requestedAddress : request.clientAddress;
     if (wanted === this.#address) {
-      this.#reply(link, request, DhcpType.Ack, this.#address, [...this.#leased, ...this.#common]);
+      this.#reply(link, request, DhcpType.Ack, this.#address, this.#leased(request));
     } else {
       this.#counters.add("dhcp.refused");
       this.#reply(link, request, DhcpType.Nak, 0, []);
     }
+  }
+
+  /** The options of a lease. */
+  #leased({ leaseTime }: DhcpRequest): (readonly [DhcpOption, Uint8Array])[] {
+    const lease = leaseTime === 0 ? this.#lease : Math.max(SHORTEST_LEASE, Math.min(leaseTime, this.#lease));
+    return [
+      [DhcpOption.LeaseTime, uint32(lease)],
+      [DhcpOption.Renewal, uint32(Math.floor(lease / 2))],
+      [DhcpOption.Rebinding, uint32(Math.floor((lease * 7) / 8))],
+      ...this.#common,
+    ];
   }
 
   /** To the client's address if it has one that it uses, else to everybody (RFC 2131 4.1). */

@@ -56,6 +56,8 @@ export interface DhcpRequest {
   readonly hardwareAddress: Uint8Array;
   readonly requestedAddress: number;
   readonly serverId: number;
+  /** Seconds that the client would like; 0: as the server likes. */
+  readonly leaseTime: number;
 }
 
 /** Reads a client's message; null where it is not one for an Ethernet client, or cut short. */
@@ -67,6 +69,7 @@ export function parseDhcp(bytes: Uint8Array): DhcpRequest | null {
   let type = 0;
   let requestedAddress = 0;
   let serverId = 0;
+  let leaseTime = 0;
   for (let at = FIXED; at < bytes.length && bytes[at] !== DhcpOption.End; ) {
     if (bytes[at] === DhcpOption.Pad) {
       at++;
@@ -78,6 +81,7 @@ export function parseDhcp(bytes: Uint8Array): DhcpRequest | null {
     if (bytes[at] === DhcpOption.MessageType && length === 1) type = bytes[value];
     else if (bytes[at] === DhcpOption.RequestedAddress && length === 4) requestedAddress = view.getInt32(value);
     else if (bytes[at] === DhcpOption.ServerId && length === 4) serverId = view.getInt32(value);
+    else if (bytes[at] === DhcpOption.LeaseTime && length === 4) leaseTime = view.getUint32(value);
     at = value + length;
   }
   if (type === 0) return null;
@@ -90,6 +94,7 @@ export function parseDhcp(bytes: Uint8Array): DhcpRequest | null {
     hardwareAddress: bytes.slice(28, 44),
     requestedAddress,
     serverId,
+    leaseTime,
   };
 }
 

@@ -77,6 +77,21 @@ test("a client that renews is answered at its own address; INFORM gets options a
   t.true(optionsOf(informed.payload.subarray(8)).has(3));
 });
 
+test("a lease is as long as the client wishes, but no longer than ours, and not next to nothing", (t) => {
+  const network = new SimulatedNetwork();
+  for (const [wish, given] of [
+    [3600, 3600],
+    [1, 4],
+    [0xffffffff, 86_400],
+  ]) {
+    const time = [wish >>> 24, (wish >>> 16) & 255, (wish >>> 8) & 255, wish & 255];
+    const [offer] = send(network, [53, 1, 1, 51, 4, ...time]);
+    const options = optionsOf(offer.payload.subarray(8));
+    const seconds = (code: number) => Buffer.from(options.get(code) ?? []).readUInt32BE();
+    t.deepEqual([seconds(51), seconds(58), seconds(59)], [given, given / 2, Math.floor((given * 7) / 8)]);
+  }
+});
+
 test("RELEASE and DECLINE need no answer; what is cut short is counted", (t) => {
   const network = new SimulatedNetwork();
   t.is(send(network, [53, 1, 7]).length, 0);
