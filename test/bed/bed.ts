@@ -56,9 +56,13 @@ export interface World {
   readonly host: string;
   readonly neighbour: string;
   readonly web: string;
+  /** A name of that one which has an address of this family only (services.ts). */
+  readonly webName: string;
   readonly dns: string;
   readonly others: readonly string[];
   readonly unreachable: string;
+  /** What connect() says of that one: Linux's IPv6 router answers "no route" where its IPv4 sister says "host unreachable". */
+  readonly unreachableError: string;
   /** All addresses of a machine, and its loopback. */
   readonly any: string;
   readonly loopback: string;
@@ -74,9 +78,11 @@ export const IPV4: World = {
   host: HOST,
   neighbour: NEIGHBOUR,
   web: WEB,
+  webName: "four.bed.test",
   dns: DNS,
   others: OTHERS,
   unreachable: UNREACHABLE,
+  unreachableError: "EHOSTUNREACH",
   any: "0.0.0.0",
   loopback: "127.0.0.1",
   sandbox: SANDBOX,
@@ -90,9 +96,11 @@ export const IPV6: World = {
   host: "2001:db8:51::2",
   neighbour: "2001:db8:51::1",
   web: "2001:db8:113::10",
+  webName: "six.bed.test",
   dns: "2001:db8:113::53",
   others: [11, 12, 13, 14, 15, 16].map((last) => `2001:db8:113::${last}`),
   unreachable: "2001:db8:2::1",
+  unreachableError: "ENETUNREACH",
   any: "::",
   loopback: "::1",
   sandbox: "fd00::100",
@@ -234,12 +242,13 @@ export class Bed {
     await this.admin(`kill -s ${signal} ${pid} 2>/dev/null || :`);
   }
 
-  /** Waits until something listens on (or is bound to) a port. */
-  async listening(side: Side, protocol: "tcp" | "udp", port: number, within = 10_000): Promise<void> {
-    const ss = `ss -Hn${protocol === "tcp" ? "tl" : "ua"} 'sport = :${port}'`;
+  /** Waits until something listens on (or is bound to) a port, of one address if that is given. */
+  async listening(side: Side, protocol: "tcp" | "udp", port: number, address?: string): Promise<void> {
+    const where = address === undefined ? `sport = :${port}` : `src ${bracketed(address)}:${port}`;
+    const ss = `ss -Hn${protocol === "tcp" ? "tl" : "ua"} '${where}'`;
     const command = side === "host" ? ss : `nsenter -t ${await this.#internetInside()} -n ${ss}`;
     await eventually(
-      within,
+      10_000,
       `nothing listens on ${side} port ${port}/${protocol}`,
       async () => (await this.admin(command)) !== "",
     );
