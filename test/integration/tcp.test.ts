@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { Bed, bracketed, eventually, PROGRAMS, WORLDS } from "../bed/bed.js";
 import { echoServer, webServer } from "../bed/services.js";
@@ -137,7 +138,7 @@ async function stopReader(t: ExecutionContext, bed: Bed, product: number, reader
   const memory = await resident(bed, product);
   const arrived = await size();
   t.true(arrived < STREAM, "the stream is long enough to be stopped");
-  await bed.admin("sleep 5");
+  await sleep(5000);
   t.is(await size(), arrived);
   const grown = (await resident(bed, product)) - memory;
   t.true(grown < 32, `memory grew by ${grown} MiB`);
