@@ -47,6 +47,7 @@ struct Options {
   X(wakeups, "engine.wakeups")                            \
   X(spins, "engine.spins")                                \
   X(yields, "engine.yields")                              \
+  X(naps, "engine.naps")                                  \
   X(sockets_open, "sockets.open")                         \
   X(sockets_refused, "sockets.refused")                   \
   X(frames_read, "links.frames_read")                     \
@@ -260,6 +261,7 @@ class Engine {
   void shutDown();
   bool hasWork() const;
   bool spin();
+  void giveWay();
   void adaptSpin(double now);
   void handleClosed();
   static void onPoll(uv_poll_t* handle, int status, int events);
@@ -457,6 +459,7 @@ class Engine {
   bool released_ = false;
   bool stopped_ = false;
   int32_t spin_budget_ = 0;
+  int yields_in_vain_ = 0;
   double crowded_until_ = 0;
   double slept_at_ = -1;  // since when nothing came, after a turn that had something to do
   double now_ = 0;

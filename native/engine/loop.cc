@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +31,10 @@ constexpr int kTurnsInARow = 64;
 constexpr double kTimeInARow = 5;
 // Datagrams of one turn after which it yields.
 constexpr int32_t kDatagramBurst = 32;
+// A yield that is over so soon (ms) has found nobody; after so many of them in a row it naps, some 10 ms of bursts.
+constexpr double kFoundNobody = 0.005;
+constexpr int kYieldsInVain = 128;
+constexpr long kNapNanoseconds = 1000;  // and the timer's slack, usually 50 µs
 // What it takes to be woken, about.
 constexpr double kWakeMicroseconds = 40;
 // Milliseconds that others keep the processor when it is yielded to them, from which on it is not yielded for a while.
@@ -318,10 +323,7 @@ void Engine::run() {
       acted = acted || event_count_ > 0;
       counters_.turns++;
       if (!callProcess()) break;
-      if (turn_datagrams_ >= kDatagramBurst) {
-        counters_.yields++;
-        sched_yield();
-      }
+      if (turn_datagrams_ >= kDatagramBurst) giveWay();
       again_ = again_ || control_[kAgain] != 0;
     }
     const bool was_last = last;
@@ -375,6 +377,21 @@ bool Engine::spin() {
   }
   slept_at_ = now;
   return false;
+}
+
+// Lets a receiver of datagrams run.
+void Engine::giveWay() {
+  counters_.yields++;
+  const double before = monotonicMilliseconds();
+  (void)sched_yield();
+  if (monotonicMilliseconds() - before > kFoundNobody) {
+    yields_in_vain_ = 0;
+  } else if (++yields_in_vain_ == kYieldsInVain) {
+    yields_in_vain_ = 0;
+    counters_.naps++;
+    const timespec nap{0, kNapNanoseconds};
+    (void)nanosleep(&nap, nullptr);
+  }
 }
 
 // process() and the commit. False: the engine has ended, by stop() or by an error.
