@@ -145,6 +145,7 @@ export class StillEngine implements Engine {
   }
 
   wake(): void {}
+  trim(): void {}
 
   stop(): void {}
 

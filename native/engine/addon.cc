@@ -260,6 +260,12 @@ napi_value wake(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value trim(napi_env env, napi_callback_info info) {
+  Call call;
+  if (readCall(env, info, &call)) call.engine->trim();
+  return nullptr;
+}
+
 // May be called more than once.
 napi_value stop(napi_env env, napi_callback_info info) {
   napi_value self;
@@ -404,6 +410,7 @@ napi_value init(napi_env env, napi_value exports) {
       {"splice", spliceTwo},
       {"start", start},
       {"wake", wake},
+      {"trim", trim},
       {"stop", stop},
       {"counters", counters},
   };

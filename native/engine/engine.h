@@ -242,6 +242,7 @@ class Engine {
   const char* splicePair(int32_t first, int32_t second);  // null, or what is wrong
   napi_status start(napi_value self, napi_value process, napi_value failed);
   void wake();
+  void trim();
   void stop();
   bool running() const { return running_; }
   bool stopped() const { return stopped_; }
@@ -257,6 +258,7 @@ class Engine {
   // loop.cc
   void run();
   bool callProcess();
+  void giveMemoryBack();
   void armTimer();
   void shutDown();
   bool hasWork() const;
@@ -457,6 +459,7 @@ class Engine {
   bool stop_wanted_ = false;
   bool again_ = false;
   bool released_ = false;
+  bool trim_wanted_ = false;
   bool stopped_ = false;
   int32_t spin_budget_ = 0;
   int yields_in_vain_ = 0;

@@ -7,6 +7,9 @@
 // After a burst of datagrams it yields the processor. Nothing holds a sender of datagrams back: while we handed over the next
 // burst, a receiver that waits for this very processor would lose it to a full buffer, and all the work was for nothing.
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -272,6 +275,30 @@ void Engine::wake() {
   if (running_ && !in_run_) uv_idle_start(&idle_, onIdle);
 }
 
+void Engine::trim() {
+  trim_wanted_ = true;
+  wake();
+}
+
+// Outside of turns: what is free now belongs to nobody, and nothing in it is read before it was written.
+void Engine::giveMemoryBack() {
+  trim_wanted_ = false;
+  for (int32_t i = 0; i < free_count_; i++) {
+    (void)madvise(slab_ + static_cast<size_t>(free_slots_[i]) * kSlotSize, kSlotSize, MADV_DONTNEED);
+  }
+  (void)madvise(slab_ + static_cast<size_t>(slots_) * kSlotSize, kControlArea, MADV_DONTNEED);
+  // The records behind the last socket in use, in whole pages. All zero, they are as if never used.
+  int32_t used = socket_high_;
+  while (used > 0 && sockets_[used - 1].kind == Kind::Free && !(sockets_[used - 1].flags & kActive)) used--;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t from = (reinterpret_cast<uintptr_t>(sockets_ + used) + page - 1) & ~(page - 1);
+  const uintptr_t to = reinterpret_cast<uintptr_t>(sockets_ + socket_high_) & ~(page - 1);
+  if (to > from) (void)madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 void Engine::onPoll(uv_poll_t* handle, int, int) { static_cast<Engine*>(handle->data)->run(); }
 void Engine::onTimer(uv_timer_t* handle) {
   auto* engine = static_cast<Engine*>(handle->data);
@@ -343,6 +370,7 @@ void Engine::run() {
 
   if (running_) {
     consumeDeferred();
+    if (trim_wanted_) giveMemoryBack();
     armTimer();
   }
   napi_close_callback_scope(env_, callback_scope);

@@ -1,6 +1,7 @@
 /** `attach`: a network for a namespace that exists already, until that ends or a signal comes. */
 import { attach as attachTo } from "../sandbox/attach.js";
 import { formatAddress } from "../wire/address.js";
+import { collectGarbage } from "./garbage.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings, parseTarget } from "./options.js";
 import { tellCounters, tellPublished } from "./run.js";
@@ -22,7 +23,7 @@ export async function attach(target: string, wishes: AttachWishes): Promise<numb
   });
   const release = catchSignals(() => stop());
   try {
-    const session = await openSession(settings, (inside) => attachTo(where, inside), log);
+    const session = await openSession(settings, (inside) => attachTo(where, inside), log, collectGarbage);
     try {
       tellPublished(session.network, log, wishes.quiet === true);
       session.sandbox.start();

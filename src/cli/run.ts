@@ -13,6 +13,7 @@ import { hosts, resolvConf, resolverSettings } from "../sandbox/files.js";
 import { launch } from "../sandbox/launch.js";
 import type { ExitStatus, InsideNetwork, PreparedLauncher, Sandbox } from "../sandbox/sandbox.js";
 import { formatAddress } from "../wire/address.js";
+import { collectGarbage } from "./garbage.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings } from "./options.js";
 import { openSession } from "./session.js";
@@ -49,6 +50,7 @@ export async function run(
       settings,
       (inside) => launchCommand(command, settings, { root: wishes.root, prepared }, inside),
       log,
+      collectGarbage,
     );
     let drain = 0;
     try {

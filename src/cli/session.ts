@@ -49,6 +49,7 @@ export async function openSession(
   settings: NetworkSettings,
   openSandbox: (inside: InsideNetwork) => Promise<Sandbox>,
   log: Log = SILENT_LOG,
+  rested?: () => void,
 ): Promise<Session> {
   for (const warning of settings.warnings) log.warn(warning);
   const cidr = settings.v4 ?? parseCidr(DEFAULT_CIDR);
@@ -73,6 +74,7 @@ export async function openSession(
       congestion: settings.congestion,
       shards: settings.shards,
       log,
+      ...(rested && { rested }),
     }),
   ]);
   if (network.status === "rejected") {

@@ -164,6 +164,8 @@ export interface Engine {
   start(process: () => void, failed: (error: Error) => void): void;
   /** Makes one more turn soon (something outside of a turn has to be carried out, such as a command after a direct call). */
   wake(): void;
+  /** After this turn, gives the memory of what is free back to the kernel; it is there again when it is used. */
+  trim(): void;
   /** Ends all turns and closes every socket and link. May be called from within a turn. */
   stop(): void;
   /** Counters by name, bytes and calls since the start. */

@@ -41,6 +41,7 @@ import { Udp } from "../udp/udp.js";
 import { type Address, type Endpoint, parseAddress } from "../wire/address.js";
 import { linkLocalAddress } from "../wire/ipv6.js";
 import { Handover } from "./handover.js";
+import { Rest } from "./rest.js";
 
 /** The IPv6 side of a sandbox's network: what cidr, gateway, dns and sandbox are for IPv4. */
 export interface NetworkConfigV6 {
@@ -84,6 +85,8 @@ export interface NetworkConfig {
   /** How many threads carry it, 1 to 16; more than one: see ShardedNetwork. */
   readonly shards: number;
   readonly log: Log;
+  /** Called when a load has ended and nothing much has come for a while: the moment for what would disturb at other times. */
+  readonly rested?: () => void;
 }
 
 /** What a network wants of a sandbox that joins it: its first TAP queue is the network's. */
@@ -140,6 +143,7 @@ export class Network implements OpenNetwork {
   readonly #engine: Engine;
   readonly #counters = new Counters();
   readonly #timers: Timers;
+  readonly #rest: Rest;
   readonly #neighbours = new Neighbours();
   readonly #sockets: HostSockets;
   readonly #egress: Egress;
@@ -194,6 +198,7 @@ export class Network implements OpenNetwork {
     const neighbours = this.#neighbours;
     const timers = new Timers(clock.now());
     this.#timers = timers;
+    this.#rest = new Rest(timers, clock.now, () => setImmediate(() => this.#giveBack()));
     const flows = new FlowTable({ random, limit: FLOW_LIMIT });
     this.#flows = flows;
     const { gateway, dns, sandbox, serveDns, outboundAddress, outboundAddress6, hostLoopback, mtu } = config;
@@ -383,9 +388,15 @@ export class Network implements OpenNetwork {
     if (this.#entering.length > 0) this.#enter();
     this.#timers.advance(now);
     const { control } = this.#engine.memory;
+    this.#rest.turn(control[Control.EventCount]);
     control[Control.BeforeSleep] = this.#tcp.endOfTurn(control[Control.Last] === 1) ? 1 : 0;
     control[Control.Deadline] = this.#timers.nextDeadline(now);
     this.#sockets.endOfTurn();
+  }
+
+  #giveBack(): void {
+    this.#config.rested?.();
+    if (!this.#closed) this.#engine.trim(); // after it, since the heap of C has then been given more
   }
 
   #enter(): void {

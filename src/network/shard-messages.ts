@@ -4,7 +4,7 @@ import type { NetworkConfig, ShardPlace } from "./network.js";
 
 /** What a shard's thread begins with. */
 export interface ShardStart {
-  readonly config: Omit<NetworkConfig, "log">;
+  readonly config: Omit<NetworkConfig, "log" | "rested">;
   readonly place: ShardPlace;
 }
 

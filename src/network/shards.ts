@@ -66,7 +66,7 @@ export class ShardedNetwork implements OpenNetwork {
       throw error;
     }
     this.published = this.#first.published;
-    const { log, ...rest } = config;
+    const { log, rested: _, ...rest } = config; // functions stay in their thread
     this.#others = peers.slice(1).map((own, i) => {
       const place = { index: i + 1, count, peers: own, listeners: this.#first.listenersFor(i + 1) };
       return new Shard(start({ config: rest, place }), log);

@@ -211,6 +211,8 @@ export class SimulatedEngine implements Engine {
     this.#process = process;
   }
 
+  trim(): void {}
+
   wake(): void {
     this.woken = true;
   }
