@@ -428,7 +428,10 @@ export class SimulatedEngine implements Engine {
       }
       case Op.Reset: {
         const socket = this.#any(id);
-        if (socket.kind === "stream") socket.wasReset = true;
+        if (socket.kind === "stream") {
+          socket.wasReset = true;
+          socket.other?.finish();
+        }
         this.#free(id);
         break;
       }
