@@ -1,9 +1,10 @@
 /**
  * `npm test`: installs (on a fresh clone), builds, lints, runs every test with ava, and ends with one line `N passed, N failed`.
+ * The integration tests run a second time with `--shards 2`.
  * Arguments are handed to ava: `npm test -- dist/test/policy/*.test.js`. Uses nothing but Node itself until `npm ci` has run.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -86,21 +87,42 @@ let failed = 0;
 // Does not keep the tests from running, but counts as one of them.
 if (!succeeds("biome check", "node_modules/.bin/biome", "check", "--max-diagnostics=100", ".")) failed++;
 
-console.log("# ava");
-const ava = spawn(process.execPath, ["node_modules/ava/entrypoints/cli.mjs", "--tap", ...process.argv.slice(2)], {
-  stdio: ["ignore", "pipe", "inherit"],
-});
-// Every test is one line `ok N - title` or `not ok N - title`; what crashed outside of a test is a `not ok` too.
-for await (const line of createInterface({ input: ava.stdout })) {
-  console.log(line);
-  if (/^not ok /.test(line)) failed++;
-  else if (/^ok .*# (SKIP|TODO)\b/.test(line)) failed++;
-  else if (/^ok /.test(line)) passed++;
+/** Runs ava, and adds what it found to the count. */
+async function runAva(title, args, env = {}) {
+  console.log(`# ${title}`);
+  const before = failed;
+  const ava = spawn(process.execPath, ["node_modules/ava/entrypoints/cli.mjs", "--tap", ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...env },
+  });
+  // Every test is one line `ok N - title` or `not ok N - title`; what crashed outside of a test is a `not ok` too.
+  for await (const line of createInterface({ input: ava.stdout })) {
+    console.log(line);
+    if (/^not ok /.test(line)) failed++;
+    else if (/^ok .*# (SKIP|TODO)\b/.test(line)) failed++;
+    else if (/^ok /.test(line)) passed++;
+  }
+  const status = await new Promise((resolve) => {
+    if (ava.exitCode !== null || ava.signalCode !== null) resolve(ava.exitCode);
+    else ava.once("exit", resolve);
+  });
+  // ava found a fault that it has no line for (no test files, a timeout).
+  if (status !== 0 && failed === before) failed++;
 }
-const status = await new Promise((resolve) => {
-  if (ava.exitCode !== null || ava.signalCode !== null) resolve(ava.exitCode);
-  else ava.once("exit", resolve);
-});
-// ava found a fault that it has no line for (no test files, a timeout).
-if (status !== 0 && failed === 0) failed = 1;
+
+/** What has nothing to do with the number of shards, or chooses it itself. */
+const ANY_SHARDS = ["bed.test.js", "doctor.test.js", "shards.test.js", "start.test.js"];
+
+const chosen = process.argv.slice(2);
+await runAva("ava", chosen);
+if (chosen.length === 0) {
+  const files = readdirSync("dist/test/integration").filter(
+    (name) => name.endsWith(".test.js") && !ANY_SHARDS.includes(name),
+  );
+  await runAva(
+    "ava, every network in two shards",
+    files.map((name) => `dist/test/integration/${name}`),
+    { NETNS_ROOTLESS_TEST_SHARDS: "2" },
+  );
+}
 finish(passed, failed);

@@ -459,7 +459,9 @@ function parseCongestion(text: string): readonly string[] {
 function parseShards(wish: string | number): number {
   const shards = wholeNumber(String(wish));
   if (shards === null || shards < 1 || shards > MAX_SHARDS) {
-    throw usage(`--shards ${wish}: expected 1 to ${MAX_SHARDS}, at most as many as this machine has processors`);
+    throw usage(
+      `--shards ${wish}: expected 1 to ${MAX_SHARDS}; more than the processors of this machine bring nothing`,
+    );
   }
   return shards;
 }
