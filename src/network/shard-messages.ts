@@ -22,6 +22,8 @@ export type ToShard =
   | { readonly kind: "close" };
 
 export type FromShard =
+  /** The first one: it is there, and has its listeners. */
+  | { readonly kind: "up" }
   | {
       readonly kind: "log";
       readonly level: keyof Log;

@@ -6,7 +6,8 @@
  * kernel to a listener of each; UDP, ICMP, DNS and DHCP are shard 0's alone. The limits of a network are each shard's.
  *
  *     open   pairs between all, shard 0 with the published ports, the threads with their listeners
- *     join   a queue of the TAP for each. A thread may still be starting then: frames and connections wait in the kernel
+ *            settles when all are there
+ *     join   a queue of the TAP for each
  *     drain  first the others, then shard 0, since what they hand over leaves by it
  *     close  shard 0 at once; the others say their counters and end
  *
@@ -49,10 +50,17 @@ export class ShardedNetwork implements OpenNetwork {
   /**
    * @param config with 2 to 16 shards
    * @param start starts the thread of a shard
-   * @throws a NetnsError: PORT_BUSY, NATIVE, HOST_LACKS
+   * @throws a NetnsError: PORT_BUSY, NATIVE, HOST_LACKS, INTERNAL
    */
   static async open(config: NetworkConfig, start = startThread): Promise<ShardedNetwork> {
-    return new ShardedNetwork(config, start);
+    const network = new ShardedNetwork(config, start);
+    try {
+      await Promise.race([Promise.all(network.#others.map((shard) => shard.up)), network.failed]);
+      return network;
+    } catch (error) {
+      await network.close();
+      throw error;
+    }
   }
 
   private constructor(config: NetworkConfig, start: (start: ShardStart) => ShardThread) {
@@ -113,6 +121,8 @@ export class ShardedNetwork implements OpenNetwork {
 class Shard {
   /** Rejects when the thread failed; settles in no other way. */
   readonly failed: Promise<never>;
+  /** Settles when the thread is there; not at all where it failed before. */
+  readonly up: Promise<void>;
   counters: Record<string, number> = {};
   readonly #thread: ShardThread;
   #sandbox: Sandbox | null = null;
@@ -128,11 +138,18 @@ class Shard {
       fail = reject;
     });
     this.failed.catch(() => {});
+    let arrived = () => {};
+    this.up = new Promise((resolve) => {
+      arrived = resolve;
+    });
     this.#end = new Promise((resolve) => {
       this.#ended = resolve;
     });
     thread.on("message", (message) => {
       switch (message.kind) {
+        case "up":
+          arrived();
+          break;
         case "log":
           log[message.level](message.message, message.fields);
           break;

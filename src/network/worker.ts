@@ -23,6 +23,8 @@ function runShard(port: NonNullable<typeof parentPort>, { config, place }: Shard
   const network = Network.openShard({ ...config, log }, place);
   network.failed.catch((error: Error) => tell({ kind: "failed", message: error.message }));
 
+  tell({ kind: "up" });
+
   const stocks = new Map<Kind, SocketStock>();
   const stock = (family: 4 | 6, type: "stream" | "datagram"): SocketStock => {
     const kind: Kind = `${family}/${type}`;

@@ -28,6 +28,7 @@ function config(shards: number, log: Log = SILENT_LOG): NetworkConfig {
     outboundAddress6: null,
     publish: [{ protocol: "tcp", host: parseAddress("127.0.0.1"), hostPort: 0, insidePort: 80 }],
     hostname: "box",
+    search: [],
     congestion: [],
     shards,
     log,
@@ -82,14 +83,33 @@ test.serial("threads serve the published port, ask for sockets inside, and leave
   }
 });
 
+test.serial("a thread that cannot start is told, and ends what was opened", async (t) => {
+  const started: FakeThread[] = [];
+  const opening = ShardedNetwork.open(config(2), (start) => {
+    const thread = new FakeThread(start, "boom");
+    started.push(thread);
+    return thread;
+  });
+  await t.throwsAsync(opening, { instanceOf: NetnsError, message: /thread of the network failed: boom/ });
+  const [{ start, posted }] = started;
+  t.is(posted.at(-1)?.kind, "close");
+  for (const fd of [...start.place.peers, ...start.place.listeners.map(({ fd }) => fd)]) {
+    if (fd >= 0) native().closeFd(fd);
+  }
+});
+
 class FakeThread extends EventEmitter implements ShardThread {
   readonly start: ShardStart;
   readonly posted: ToShard[] = [];
   terminated = false;
 
-  constructor(start: ShardStart) {
+  constructor(start: ShardStart, fault: string | null = null) {
     super();
     this.start = start;
+    queueMicrotask(() => {
+      if (fault === null) this.say({ kind: "up" });
+      else this.emit("error", new Error(fault));
+    });
   }
 
   postMessage(message: ToShard): void {
