@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -27,7 +28,9 @@ napi_value number(napi_env env, int32_t value) {
   return result;
 }
 
-constexpr int32_t kMostSockets = 32768;
+constexpr int32_t kMostSockets = 65536;
+// Descriptors that the rest of the process may need: Node's own, pipes of pairs, resolvers' sockets, the launcher's channel.
+constexpr int32_t kOtherDescriptors = 256;
 
 struct Call {
   Engine* engine;
@@ -294,11 +297,13 @@ bool readOption(napi_env env, napi_value options, const char* name, int32_t leas
   return false;
 }
 
-// As many sockets as there may be descriptors.
+// As many sockets as there may be descriptors, but for a few: so it is this table that is full first, which can be told to
+// whoever wants one more, and the rest of the process goes on as ever.
 int32_t socketLimit() {
   rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max > kMostSockets) return kMostSockets;
-  return static_cast<int32_t>(limit.rlim_max);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= kMostSockets + kOtherDescriptors) return kMostSockets;
+  const auto most = static_cast<int32_t>(limit.rlim_max);
+  return std::max(most - kOtherDescriptors, most / 2);
 }
 
 // new Engine({slots, maxSockets, spinMicroseconds, peekOffset, congestion})
@@ -331,7 +336,8 @@ napi_value construct(napi_env env, napi_callback_info info) {
     return throwType(env, "congestion must be a string of at most 127 bytes");
   }
   napi_get_value_string_utf8(env, names, options.congestion, sizeof(options.congestion), nullptr);
-  if (options.max_sockets == 0) options.max_sockets = socketLimit();
+  options.process_sockets = socketLimit();
+  if (options.max_sockets == 0) options.max_sockets = options.process_sockets;
   auto* engine = new Engine(env, options);
   if (!engine->open()) {
     char text[96];

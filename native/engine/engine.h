@@ -36,6 +36,7 @@ namespace netns {
 struct Options {
   int32_t slots;
   int32_t max_sockets;
+  int32_t process_sockets;  // of all engines of this process together, which share its descriptors
   int32_t spin_microseconds;
   bool peek_offset;
   char congestion[128];  // names with commas between them; empty: leave the host's everywhere
@@ -56,6 +57,7 @@ struct Options {
   X(frame_bytes_written, "links.bytes_written")           \
   X(frame_write_drops, "links.write_drops")               \
   X(accepted, "streams.accepted")                         \
+  X(accept_refused, "streams.accept_refused")             \
   X(accept_paused, "streams.accept_paused")               \
   X(connected, "streams.connected")                       \
   X(stream_bytes_received, "streams.bytes_received")      \
@@ -214,6 +216,8 @@ struct Mapping {
 // For several engines side by side (sockets.cc, links.cc). Both return 0 or -errno, and leave nothing open on failure.
 // Listeners of one place, which the kernel deals the connections to; taken like a single one, so never beside another program's.
 int openListeners(const Endpoint& local, int backlog, int count, int* fds);
+// Closes a stream with a reset.
+void abortAndClose(int fd);
 // Two ends of a link between engines: whole messages, none lost but those that find no room.
 int openPair(int fds[2]);
 
@@ -288,6 +292,7 @@ class Engine {
   // sockets.cc
   int32_t allocate(int fd, Kind kind, int family, State state);
   int32_t adopt(int fd, Kind kind, int family, State state, uint32_t epoll_events);
+  bool full() const;
   void freeSocket(int32_t id);
   void closeSocket(int32_t id, bool reset);
   int32_t startConnect(int fd, const Endpoint& remote);

@@ -15,6 +15,9 @@ namespace netns {
 
 namespace {
 
+// Descriptors belong to the process: the one thing that its engines share.
+std::atomic<int32_t> process_sockets{0};
+
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLET;
 
 void setOption(int fd, int level, int name, int value) { (void)setsockopt(fd, level, name, &value, sizeof(value)); }
@@ -35,6 +38,12 @@ int domainOf(int family) { return family == 4 ? AF_INET : AF_INET6; }
 int closeWith(int fd, int error) {
   close(fd);
   return -error;
+}
+
+// What is closed from now on ends with a reset.
+void lingerNot(int fd) {
+  const linger abort{1, 0};
+  (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
 }
 
 // Urgent data crosses as ordinary data (RFC 6093): nothing is lost and offsets stay what they are.
@@ -73,6 +82,11 @@ int endpointOf(int fd, Endpoint* out) {
 
 }  // namespace
 
+void abortAndClose(int fd) {
+  lingerNot(fd);
+  close(fd);
+}
+
 // The first is bound alone, and its port is shared only then: so the port is refused where somebody else has it, be it
 // another one of us, and nobody can come in between.
 int openListeners(const Endpoint& local, int backlog, int count, int* fds) {
@@ -95,9 +109,13 @@ int openListeners(const Endpoint& local, int backlog, int count, int* fds) {
   return error;
 }
 
+bool Engine::full() const {
+  return free_socket_count_ == 0 || process_sockets.load(std::memory_order_relaxed) >= options_.process_sockets;
+}
+
 // A number for a descriptor; -EMFILE when the table is full.
 int32_t Engine::allocate(int fd, Kind kind, int family, State state) {
-  if (free_socket_count_ == 0) {
+  if (full()) {
     counters_.sockets_refused++;
     return -EMFILE;
   }
@@ -118,6 +136,7 @@ int32_t Engine::allocate(int fd, Kind kind, int family, State state) {
   s.pipe = -1;
   backlog_[id] = 0;
   counters_.sockets_open++;
+  process_sockets.fetch_add(1, std::memory_order_relaxed);
   return id;
 }
 
@@ -148,7 +167,10 @@ int32_t Engine::startConnect(int fd, const Endpoint& remote) {
 }
 
 int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local) {
-  if (free_socket_count_ == 0) return -EMFILE;
+  if (full()) {
+    counters_.sockets_refused++;
+    return -EMFILE;
+  }
   if (remote.family != 4 && remote.family != 6) return -EAFNOSUPPORT;
   const int fd = socket(domainOf(remote.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
@@ -232,6 +254,7 @@ void Engine::freeSocket(int32_t id) {
   s.peer = -1;
   free_sockets_[free_socket_count_++] = id;
   counters_.sockets_open--;
+  process_sockets.fetch_sub(1, std::memory_order_relaxed);
   if (paused_count_ > 0) {
     for (int32_t i = 0; i < socket_high_; i++) {
       if (!(sockets_[i].flags & kPaused)) continue;
@@ -262,10 +285,7 @@ void Engine::closeSocket(int32_t id, bool reset) {
     if (sweep_at_ > now_ + 5000) sweep_at_ = now_ + 5000;
     return;
   }
-  if (s.kind == Kind::Stream && reset) {
-    const linger abort{1, 0};
-    (void)setsockopt(s.fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
-  }
+  if (s.kind == Kind::Stream && reset) lingerNot(s.fd);
   freeSocket(id);
 }
 

@@ -54,12 +54,8 @@ bool Engine::visitListener(int32_t id) {
     if (eventsFull()) return true;
     sockaddr_storage address;
     socklen_t length = sizeof(address);
-    int fd = -1;
-    int error = EMFILE;
-    if (free_socket_count_ > 0) {
-      fd = accept4(s.fd, reinterpret_cast<sockaddr*>(&address), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      error = errno;
-    }
+    const int fd = accept4(s.fd, reinterpret_cast<sockaddr*>(&address), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int error = errno;
     if (fd < 0) {
       if (error == EAGAIN || error == EINVAL || error == EBADF) {
         s.flags &= ~kReadable;
@@ -72,6 +68,12 @@ bool Engine::visitListener(int32_t id) {
         return false;
       }
       continue;  // ECONNABORTED and the like concern one connection only
+    }
+    if (full()) {
+      // Better told at once than left to wait for one that ends.
+      abortAndClose(fd);
+      counters_.accept_refused++;
+      continue;
     }
     const int32_t accepted = adopt(fd, Kind::Stream, s.family, State::Open, kStreamEvents);
     if (accepted < 0) continue;

@@ -127,7 +127,7 @@ export interface ShardPlace {
 /** Our MAC address on every link: locally administered, like the addresses the same for every sandbox. */
 const GATEWAY_MAC = Uint8Array.of(0x52, 0x55, 0x0a, 0x00, 0x02, 0x02);
 /** Flows of all protocols together. */
-const FLOW_LIMIT = 65_536;
+const FLOW_LIMIT = 131_072;
 const DRAIN_POLL_MS = 5;
 
 /** What is joined to a network: the link of one sandbox. */

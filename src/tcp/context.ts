@@ -35,7 +35,7 @@ export interface TcpOptions {
 }
 
 export const DEFAULTS: TcpOptions = {
-  maxFlows: 32768,
+  maxFlows: 98_304,
   maxHalfOpen: 4096,
   receiveWindow: 1 << 20,
   maxFlight: 4 << 20,

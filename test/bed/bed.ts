@@ -137,6 +137,8 @@ export type Side = "host" | "internet";
 export interface ProgramOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
+  /** Hard limit of open files. */
+  readonly descriptors?: number;
   /** What the program reads; without it, standard input stays open until `end()`. */
   readonly input?: string;
 }
@@ -285,10 +287,15 @@ export class Bed {
       `--pid=${of}/pid`,
       `--net=${net}`,
     ];
-    const child = spawn("nsenter", [...enter, "sh", "-c", ANNOUNCE, "sh", options.cwd ?? "/tmp", ...command], {
-      stdio: ["pipe", "pipe", "pipe", "pipe"],
-      env: { ...environment(), ...options.env },
-    });
+    const limit = options.descriptors === undefined ? [] : ["prlimit", `--nofile=1024:${options.descriptors}`];
+    const child = spawn(
+      "nsenter",
+      [...enter, "sh", "-c", ANNOUNCE, "sh", options.cwd ?? "/tmp", ...limit, ...command],
+      {
+        stdio: ["pipe", "pipe", "pipe", "pipe"],
+        env: { ...environment(), ...options.env },
+      },
+    );
     const program = new Program(command, child, (pid) => void this.kill(pid, "KILL"));
     if (options.input !== undefined) program.end(options.input);
     return program;

@@ -375,15 +375,26 @@ test("a shutdown that is asked for before the connection stands comes after it",
   rig.stop();
 });
 
-test("a full table pauses accepting, and a freed socket resumes it", async (t) => {
+test("a full table refuses at once who comes and who dials, and a freed socket is enough to go on", async (t) => {
   const rig = new Rig({ maxSockets: 3 });
   const accepted: number[] = [];
+  const errors: string[] = [];
   const { port } = rig.listen({ accepted: (_listener, socket) => accepted.push(socket) });
-  const clients = Array.from({ length: 4 }, () => net.connect({ port, host: "127.0.0.1" }).on("error", () => {}));
-  await rig.until("two accepted", () => accepted.length === 2);
+  const connect = () =>
+    net
+      .connect({ port, host: "127.0.0.1" })
+      .on("error", (error: NodeJS.ErrnoException) => {
+        errors.push(`${error.code}`);
+        rig.engine.wake();
+      })
+      .resume();
+  const clients = Array.from({ length: 4 }, connect);
+  await rig.until("two accepted, two reset", () => accepted.length === 2 && errors.length === 2);
+  t.deepEqual(errors, ["ECONNRESET", "ECONNRESET"]);
   t.is(rig.sockets.connect(at("127.0.0.1", port), null, new Recorder(rig)), -EMFILE);
-  t.true(rig.engine.counters()["streams.accept_paused"] > 0);
+  t.like(rig.engine.counters(), { "streams.accept_refused": 2, "sockets.refused": 1 });
   await rig.turn(() => rig.sockets.close(accepted[0]));
+  clients.push(connect());
   await rig.until("a third", () => accepted.length === 3);
   for (const client of clients) client.destroy();
   rig.stop();
