@@ -29,6 +29,8 @@ test.serial("names of our own", async (t) => {
   const flags = ["--hostname", "box"];
   t.is(await bed.run(dig("host.internal"), flags).succeed(), `${GATEWAY}\n`);
   t.is(await bed.run(dig("box"), flags).succeed(), `${SANDBOX}\n`);
+  t.is(await bed.run(dig("localhost"), flags).succeed(), "127.0.0.1\n");
+  t.regex(await bed.run(["dig", "-x", "10.0.2.7"], flags).succeed(), /status: NXDOMAIN/);
   t.is(await bed.run(dig("-x", GATEWAY), flags).succeed(), "host.internal.\n");
   t.is(await bed.run(dig("host.internal", "AAAA"), flags).succeed(), `${IPV6.gateway}\n`);
   t.is(await bed.run(dig("host.internal", "AAAA"), [...flags, "-4"]).succeed(), "");
