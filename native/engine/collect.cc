@@ -81,6 +81,7 @@ void Engine::collect() {
   splice_budget_ = kSpliceBytesPerTurn;
   turn_datagrams_ = 0;
   if (now_ >= sweep_at_) sweepClosing();
+  if (now_ >= gather_at_) lookAfterGatherers();
   refillSpares();
   if (refusal_count_ > 0) reportRefusals();
   readLinks();

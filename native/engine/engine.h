@@ -123,6 +123,7 @@ enum Flag : uint32_t {
   kPeekOffset = 1u << 18,     // SO_PEEK_OFF is on
   kSent = 1u << 19,           // a stream: something was sent
   kNoDelay = 1u << 20,        // TCP_NODELAY is on
+  kGathering = 1u << 21,      // spliced: only told of when much can be read
   kDeferring = 1u << 21,      // stream: in `deferring_`
 };
 
@@ -152,6 +153,9 @@ struct Socket {
   int32_t pipe;
   int32_t piped;
   bool leader;  // the socket that Spliced names first
+  int64_t streak;       // bytes read for the peer since it last paused while gathering
+  int64_t streak_seen;  // gathering: the same at the last look
+  int32_t quiet_looks;  // gathering: looks in a row that found nothing new
   // Datagrams
   Endpoint local;
 };
@@ -186,6 +190,7 @@ struct Refusal {
 constexpr uint32_t kStreamEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 constexpr int32_t kRefusals = 64;
 constexpr int32_t kIdlePipes = 32;
+constexpr int32_t kGatherers = 16;
 constexpr int32_t kSendVectors = 64;
 // Bytes that a stream sends before its path is looked at (congestion.cc), and the size of a control's name (TCP_CA_NAME_MAX).
 constexpr int32_t kExaminedAfter = 1 << 20;
@@ -338,6 +343,9 @@ class Engine {
   bool pump(int32_t from);
   bool copyThroughSlot(int32_t from);
   void endSplice(int32_t id, int error);
+  void gather(int32_t id);
+  void stopGathering(int32_t id);
+  void lookAfterGatherers();
   int32_t takePipe();
   void givePipe(int32_t pipe, bool empty);
 
@@ -428,6 +436,8 @@ class Engine {
   int32_t idle_pipe_count_ = 0;
   int32_t* unused_pipes_ = nullptr;
   int32_t unused_pipe_count_ = 0;
+  int32_t gatherers_[kGatherers] = {0};
+  int32_t gatherer_count_ = 0;
 
   // The turn
   int32_t event_count_ = 0;
@@ -473,6 +483,7 @@ class Engine {
   double now_ = 0;
   double due_at_ = 0;
   double sweep_at_ = 0;
+  double gather_at_ = 0;
   double timer_at_ = 0;
   napi_ref self_ref_ = nullptr;
   napi_ref process_ref_ = nullptr;

@@ -38,6 +38,8 @@ constexpr int32_t kDatagramBurst = 32;
 constexpr double kFoundNobody = 0.005;
 constexpr int kYieldsInVain = 128;
 constexpr long kNapNanoseconds = 1000;  // and the timer's slack, usually 50 µs
+// Bytes that pairs move in one turn, from which on it does not poll.
+constexpr uint64_t kBulk = 32768;
 // What it takes to be woken, about.
 constexpr double kWakeMicroseconds = 40;
 // Milliseconds that others keep the processor when it is yielded to them, from which on it is not yielded for a while.
@@ -89,7 +91,7 @@ Engine::Engine(napi_env env, const Options& options)
     : env_(env), options_(options), slots_(options.slots), max_sockets_(options.max_sockets) {
   for (Link& link : links_) link = Link{-1, false, false, false, false, 0};
   spin_budget_ = options.spin_microseconds;
-  due_at_ = sweep_at_ = timer_at_ = kNever;
+  due_at_ = sweep_at_ = gather_at_ = timer_at_ = kNever;
 }
 
 bool Engine::open() {
@@ -341,8 +343,10 @@ void Engine::run() {
     again_ = again_ || control_[kAgain] != 0 || control_[kCommandCount] != 0;
     const uint64_t spliced = counters_.spliced_bytes;
     collect();
-    // Pairs are served without process(); their next bytes are as likely to be on their way.
-    acted = acted || counters_.spliced_bytes != spliced;
+    // Pairs are served without process(); their next bytes are as likely to be on their way. But where they move much, the
+    // programs at the two ends need this processor more than we need to be quick.
+    const uint64_t moved = counters_.spliced_bytes - spliced;
+    acted = (acted || moved > 0) && moved < kBulk;
     if (again_ || event_count_ > 0 || now_ >= due_at_ || last) {
       control_[kLast] = last ? 1 : 0;
       again_ = false;
@@ -464,9 +468,9 @@ bool Engine::callProcess() {
   return running_;
 }
 
-// One timer for the deadline and the sweep. It is left alone while it is early enough, and looks again when it comes.
+// One timer for the deadline, the sweep and what gathers. It is left alone while it is early enough, and looks again when it comes.
 void Engine::armTimer() {
-  const double wanted = std::min(due_at_, sweep_at_);
+  const double wanted = std::min({due_at_, sweep_at_, gather_at_});
   if (wanted >= timer_at_ || wanted == kNever) return;
   timer_at_ = wanted;
   uv_update_time(timer_.loop);

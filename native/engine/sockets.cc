@@ -242,6 +242,7 @@ void Engine::freeSocket(int32_t id) {
   Socket& s = sockets_[id];
   dropBacklog(id);
   if (s.pipe >= 0) givePipe(s.pipe, s.piped == 0);
+  if (s.flags & kGathering) stopGathering(id);
   if (s.state == State::Closing) closing_count_--;
   if (s.flags & kPaused) paused_count_--;
   // A duplicate that lives on elsewhere would keep reporting: take it out by name.

@@ -4,12 +4,21 @@
 // pipe between them that is held only while bytes are in it. A direction is done when the end of the stream was passed on
 // (shutdown of the peer), or when it broke; the pair is over when both are, or as soon as a socket has an error and
 // nothing more to give. With an error both sockets are aborted, so that a reset crosses as a reset; without, closed.
+//
+// Gathering. A stream that goes on and on would wake us for every few segments, and what we then move is too little for a
+// system call. So from its 64th MiB on a socket asks to be told only when a whole pipe can be filled (SO_RCVLOWAT), or when the
+// stream ends or breaks. One that came no further within a millisecond or two may have paused with less than that in its
+// queue: it is read at once, and gathers again after another 64 MiB.
+//
 // Where no pipe can be had, bytes are peeked into a free slot, sent, and what was taken is consumed.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "engine.h"
 
@@ -19,6 +28,9 @@ namespace {
 
 constexpr int kPipeSize = 1 << 20;
 constexpr int kCopySize = 65536;
+constexpr int64_t kGatherAfter = 64 << 20;
+constexpr double kGatherLook = 1;
+constexpr int kQuietLooks = 4;
 
 int takeError(int fd) {
   int error = 0;
@@ -140,6 +152,8 @@ bool Engine::pump(int32_t from) {
                                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
       if (n > 0) {
         s.piped = static_cast<int32_t>(n);
+        s.streak += n;
+        if (s.streak >= kGatherAfter && !(s.flags & kGathering) && pipes_[s.pipe].size == kPipeSize) gather(from);
         continue;
       }
       const int error = n == 0 ? 0 : errno;
@@ -194,6 +208,48 @@ bool Engine::copyThroughSlot(int32_t from) {
     left -= std::max<ssize_t>(n, 0);
   }
   return true;
+}
+
+void Engine::gather(int32_t id) {
+  if (gatherer_count_ == kGatherers) return;
+  Socket& s = sockets_[id];
+  const int least = kPipeSize;
+  if (setsockopt(s.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof(least)) != 0) return;
+  gatherers_[gatherer_count_++] = id;
+  s.flags |= kGathering;
+  s.streak_seen = s.streak;
+  s.quiet_looks = 0;
+  gather_at_ = std::min(gather_at_, now_ + kGatherLook);
+}
+
+void Engine::stopGathering(int32_t id) {
+  Socket& s = sockets_[id];
+  const int least = 1;
+  (void)setsockopt(s.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof(least));
+  s.flags &= ~kGathering;
+  s.streak = 0;
+  for (int32_t i = 0; i < gatherer_count_; i++) {
+    if (gatherers_[i] == id) gatherers_[i] = gatherers_[--gatherer_count_];
+  }
+}
+
+void Engine::lookAfterGatherers() {
+  for (int32_t i = gatherer_count_ - 1; i >= 0; i--) {
+    const int32_t id = gatherers_[i];
+    Socket& s = sockets_[id];
+    if (s.streak != s.streak_seen || (s.flags & kActive) || s.piped > 0) {
+      s.streak_seen = s.streak;
+      s.quiet_looks = 0;
+      continue;
+    }
+    // An empty queue may also mean that the sender waits for a processor: that is no pause yet.
+    int queued = 0;
+    if (ioctl(s.fd, SIOCINQ, &queued) == 0 && queued == 0 && ++s.quiet_looks < kQuietLooks) continue;
+    stopGathering(id);
+    s.flags |= kReadable;
+    activate(id);
+  }
+  gather_at_ = gatherer_count_ > 0 ? now_ + kGatherLook : std::numeric_limits<double>::infinity();
 }
 
 void Engine::endSplice(int32_t id, int error) {

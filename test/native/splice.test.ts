@@ -46,6 +46,30 @@ async function drainTo(socket: net.Socket): Promise<string> {
   return hash.digest("hex");
 }
 
+test("a long stream that pauses: what came before the pause is not held back, nor what comes after it", async (t) => {
+  const rig = new Rig();
+  const { client, server, ended } = await between(rig);
+  let received = 0;
+  let arrived: () => void = () => {};
+  server.on("data", (data) => {
+    received += data.length;
+    arrived();
+  });
+  const block = pattern(1 << 20, 7);
+  for (let i = 0; i < 100; i++) if (!client.write(block)) await once(client, "drain");
+  for (let sent = 100 << 20; sent < (100 << 20) + 5; sent++) {
+    while (received < sent) await new Promise<void>((resolve) => (arrived = resolve));
+    client.write("x");
+  }
+  client.end();
+  await once(server, "end");
+  t.is(received, (100 << 20) + 5);
+  server.end();
+  client.resume();
+  t.is(await ended, 0);
+  rig.stop();
+});
+
 test("both directions at once, 64 MB each, every byte; then both sockets are closed", async (t) => {
   const rig = new Rig();
   const { client, server, ended } = await between(rig);
