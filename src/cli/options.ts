@@ -111,7 +111,7 @@ export interface HostView {
   hasIPv6(): boolean;
 }
 
-const HOST: HostView = { interfaces: networkInterfaces, hasIPv6: hostHasIPv6 };
+const HOST: HostView = { interfaces: networkInterfaces, hasIPv6: () => hostHasIPv6() };
 
 export function networkSettings(wishes: NetworkWishes, host: HostView = HOST): NetworkSettings {
   const mtu = parseMtu(wishes.mtu ?? DEFAULT_MTU);

@@ -129,7 +129,7 @@ function checkTun(facts: HostFacts): Finding {
 }
 
 function checkIPv6(facts: HostFacts): Finding {
-  if (hostHasIPv6(facts)) return fine("this host has IPv6, and so have its sandboxes", "degraded");
+  if (hostHasIPv6(facts.read)) return fine("this host has IPv6, and so have its sandboxes", "degraded");
   const what = "this host has no IPv6 address: its sandboxes have IPv4 only (-46 gives them both)";
   return { ok: false, severity: "degraded", what, fix: null };
 }

@@ -154,6 +154,9 @@ for (const [name, addresses, has] of [
   ["a kernel without IPv6", null, false],
 ] as const) {
   test(`whether the host has IPv6: ${name}`, (t) => {
-    t.is(hostHasIPv6(host({ "/proc/net/if_inet6": addresses })), has);
+    t.is(
+      hostHasIPv6((path) => (path === "/proc/net/if_inet6" ? addresses : null)),
+      has,
+    );
   });
 }
