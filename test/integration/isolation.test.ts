@@ -1,5 +1,5 @@
 import test from "ava";
-import { Bed, GATEWAY, HOST, PROGRAMS, SANDBOX, SANDBOX_DNS } from "../bed/bed.js";
+import { Bed, GATEWAY, HOST, IPV6, PROGRAMS, SANDBOX, SANDBOX_DNS } from "../bed/bed.js";
 import type { Program } from "../bed/program.js";
 import { echoServer, nameServer } from "../bed/services.js";
 
@@ -30,9 +30,30 @@ const ROUTES = [
   "255.255.255.255",
 ];
 
+const ROUTES6 = [
+  IPV6.gateway,
+  IPV6.sandboxDns,
+  IPV6.host,
+  "fd00::",
+  "fd00::1",
+  "fd00::4",
+  "::",
+  "::1",
+  "::2",
+  "::127.0.0.1",
+  "::ffff:0:127.0.0.1",
+  "64:ff9b::127.0.0.1",
+  "64:ff9b::0.0.0.0",
+  "64:ff9b:1::127.0.0.1",
+  "2002:7f00:1::1",
+  "fec0::1",
+];
+/** What a program's own kernel takes for IPv4, or has no way for without an interface; a frame can have it all the same. */
+const FRAMES6 = [...ROUTES6, "::ffff:127.0.0.1", "::ffff:0.0.0.0", "::ffff:10.0.2.2", "fe80::1", "ff02::1", "ff0e::1"];
+
 async function hostWithServices(bed: Bed): Promise<{ local: Program; open: Program }> {
-  const local = await echoServer(bed, "host", LOCAL, "127.0.0.1", "127.0.0.2");
-  const open = await echoServer(bed, "host", OPEN, "0.0.0.0");
+  const local = await echoServer(bed, "host", LOCAL, "127.0.0.1", "127.0.0.2", "::1");
+  const open = await echoServer(bed, "host", OPEN, "0.0.0.0", "::");
   // It works from the host itself; without this, silence would prove nothing.
   await bed.host(["nc", "-N", "127.0.0.1", String(LOCAL)], { input: "x" }).succeed();
   await local.until(/^end \S+ \d+ 1$/m);
@@ -47,10 +68,10 @@ test.serial("no address leads to a service of the host's loopback", async (t) =>
   await nameServer(bed);
   const { local } = await hostWithServices(bed);
   const output = await bed
-    .run(["python3", `${PROGRAMS}/probe.py`, String(LOCAL), ...ROUTES, "host.internal"])
+    .run(["python3", `${PROGRAMS}/probe.py`, String(LOCAL), ...ROUTES, ...ROUTES6, "host.internal"])
     .succeed(60_000);
   t.notRegex(output, /REACHED/);
-  t.is(output.trim().split("\n").length, 2 * (ROUTES.length + 1), output);
+  t.is(output.trim().split("\n").length, 2 * (ROUTES.length + ROUTES6.length + 1), output);
   t.deepEqual(arrivals(local), []);
 });
 
@@ -58,32 +79,44 @@ test.serial(
   "a service on all of the host's addresses is reached as another machine would, and by no other way",
   async (t) => {
     const bed = await Bed.create(t);
-    const open = await echoServer(bed, "host", OPEN, "0.0.0.0");
-    const output = await bed.run(["python3", `${PROGRAMS}/probe.py`, String(OPEN), ...ROUTES]).succeed(60_000);
+    const open = await echoServer(bed, "host", OPEN, "0.0.0.0", "::");
+    const probe = ["python3", `${PROGRAMS}/probe.py`, String(OPEN), ...ROUTES, ...ROUTES6];
+    const output = await bed.run(probe).succeed(60_000);
     const reached = output.match(/^\S+ \S+ \d+ REACHED$/gm) ?? [];
-    t.deepEqual(reached, [`tcp ${HOST} ${OPEN} REACHED`, `udp ${HOST} ${OPEN} REACHED`]);
-    t.is(open.stdout.match(/^(tcp|udp) /gm)?.length, 2);
+    t.deepEqual(
+      reached,
+      [HOST, IPV6.host].flatMap((host) => [`tcp ${host} ${OPEN} REACHED`, `udp ${host} ${OPEN} REACHED`]),
+    );
+    t.is(open.stdout.match(/^(tcp|udp) /gm)?.length, 4);
   },
 );
 
 test.serial("raw frames with any destination and any source do not reach the host's loopback", async (t) => {
   const bed = await Bed.create(t);
   const { local, open } = await hostWithServices(bed);
-  const others = ROUTES.filter((address) => address !== HOST);
-  // What such a frame can reach (an address that is open to everybody) answers; without this, silence would prove nothing.
-  const control = ["python3", `${PROGRAMS}/frames.py`, "tap0", String(OPEN), GATEWAY, SANDBOX, HOST];
-  const answers = await bed.run(control, ["--root"]).succeed();
-  t.true(answers.includes(`answer tcp ${HOST}\n`) && answers.includes(`answer udp ${HOST}\n`), answers);
-  const allowed = open.stdout.match(/^(tcp|udp) .*$/gm) ?? [];
-  for (const port of [LOCAL, OPEN]) {
-    const command = ["python3", `${PROGRAMS}/frames.py`, "tap0", String(port), GATEWAY, SANDBOX, ...others];
-    const output = await bed.run(command, ["--root"]).succeed();
-    t.regex(output, /^sent \d+$/m);
-    t.regex(output, /^done$/m);
-    t.notRegex(output, /^answer/m);
+  const worlds = [
+    { gateway: GATEWAY, sandbox: SANDBOX, host: HOST, routes: ROUTES },
+    { gateway: IPV6.gateway, sandbox: IPV6.sandbox, host: IPV6.host, routes: FRAMES6 },
+  ];
+  for (const { gateway, sandbox, host, routes } of worlds) {
+    const send = async (port: number, to: readonly string[]) =>
+      bed
+        .run(["python3", `${PROGRAMS}/frames.py`, "tap0", String(port), gateway, sandbox, ...to], ["--root"])
+        .succeed();
+    // What such a frame can reach (an address that is open to everybody) answers; without this, silence would prove nothing.
+    const answers = await send(OPEN, [host]);
+    t.true(answers.includes(`answer tcp ${host}\n`) && answers.includes(`answer udp ${host}\n`), answers);
+    const allowed = open.stdout.match(/^(tcp|udp) .*$/gm) ?? [];
+    const others = routes.filter((address) => address !== host);
+    for (const port of [LOCAL, OPEN]) {
+      const output = await send(port, others);
+      t.regex(output, /^sent \d+$/m);
+      t.regex(output, /^done$/m);
+      t.notRegex(output, /^answer/m);
+    }
+    t.deepEqual(open.stdout.match(/^(tcp|udp) .*$/gm) ?? [], allowed);
   }
   t.deepEqual(arrivals(local), []);
-  t.deepEqual(open.stdout.match(/^(tcp|udp) .*$/gm) ?? [], allowed);
 });
 
 test.serial("routes that root of the sandbox makes do not lead to the host's loopback", async (t) => {
@@ -146,15 +179,21 @@ test.serial("the loopback of the host is reached exactly as opened", async (t) =
     `${LOCAL},${OPEN}`,
     GATEWAY,
     SANDBOX_DNS,
+    IPV6.gateway,
+    IPV6.sandboxDns,
     "127.0.0.1",
+    "::1",
     "host.internal",
   ];
   const reached = async (flag: string) =>
     (await bed.run(command, [flag]).succeed(60_000)).match(/^.* REACHED$/gm) ?? [];
   const ways = (port: number) =>
-    [GATEWAY, "host.internal"].flatMap((to) => [`tcp ${to} ${port} REACHED`, `udp ${to} ${port} REACHED`]);
+    [GATEWAY, IPV6.gateway, "host.internal"].flatMap((to) => [
+      `tcp ${to} ${port} REACHED`,
+      `udp ${to} ${port} REACHED`,
+    ]);
   t.deepEqual((await reached(`--allow-host-loopback=${LOCAL}`)).sort(), ways(LOCAL).sort());
-  t.is(arrivals(local).length, 4);
+  t.is(arrivals(local).length, 6);
   t.is(arrivals(open).length, 0);
   t.deepEqual((await reached("--allow-host-loopback=9001-9002")).sort(), ways(OPEN).sort());
   t.deepEqual((await reached("--allow-host-loopback")).sort(), [...ways(LOCAL), ...ways(OPEN)].sort());
