@@ -1,5 +1,5 @@
 import test from "ava";
-import { Bed, eventually, HOST, PROGRAMS, WEB } from "../bed/bed.js";
+import { Bed, bracketed, eventually, HOST, IPV4, IPV6, PROGRAMS, WEB } from "../bed/bed.js";
 import { nothingLeft, state } from "../bed/leftovers.js";
 import { nameServer, webServer } from "../bed/services.js";
 
@@ -11,6 +11,7 @@ for (const by of ["process id", "path"] as const) {
     const bed = await Bed.create(t);
     await nameServer(bed);
     await webServer(bed);
+    await webServer(bed, "internet", IPV6.web);
     const before = await state(bed);
     const target = bed.host(["unshare", "-Urn", "sleep", "4711"]);
     const pid = await target.pid;
@@ -28,7 +29,11 @@ for (const by of ["process id", "path"] as const) {
     t.notRegex(routes, /congctl/, "what is local there stays as it was");
 
     t.is(await bed.host([...entering(pid), "curl", "-sS", `http://${WEB}/`]).succeed(), `hello ${HOST}\n`);
-    t.is(await bed.host([...entering(pid), "dig", "+short", "@10.0.2.3", "www.bed.test"]).succeed(), `${WEB}\n`);
+    const six = `http://${bracketed(IPV6.web)}/`;
+    t.is(await bed.host([...entering(pid), "curl", "-sS", six]).succeed(), `hello ${IPV6.host}\n`);
+    for (const server of [IPV4.sandboxDns, IPV6.sandboxDns]) {
+      t.is(await bed.host([...entering(pid), "dig", "+short", `@${server}`, "www.bed.test"]).succeed(), `${WEB}\n`);
+    }
     const server = bed.host([...entering(pid), "python3", "-u", `${PROGRAMS}/echo.py`, "8080", "127.0.0.1"]);
     await server.until(/ready/);
     t.is(await bed.host(["nc", "-N", "-w5", "127.0.0.1", "6000"], { input: "in" }).succeed(), "in");

@@ -1,27 +1,41 @@
 import test from "ava";
-import { Bed, DNS, eventually, GATEWAY, IPV6, OTHERS, SANDBOX, WEB } from "../bed/bed.js";
+import { Bed, DNS, eventually, GATEWAY, IPV6, OTHERS, SANDBOX, WEB, WORLDS } from "../bed/bed.js";
 import { BIG_TEXT, dnsmasq, nameServer } from "../bed/services.js";
 
 const BIG = `${BIG_TEXT.map((text) => `"${text}"`).join(" ")}\n`;
 const dig = (...args: string[]) => ["dig", "+short", "+tries=1", "+time=3", ...args];
 
-test.serial("dig over UDP and TCP, with answers of 4 KB", async (t) => {
-  const bed = await Bed.create(t);
-  await nameServer(bed);
-  t.is(await bed.run(dig("www.bed.test")).succeed(), `${WEB}\n`);
-  t.is(await bed.run(dig("+tcp", "www.bed.test")).succeed(), `${WEB}\n`);
-  t.is(await bed.run(dig("+bufsize=8192", "+ignore", "big.bed.test", "TXT")).succeed(), BIG, "UDP in fragments");
-  t.is(await bed.run(dig("+tcp", "big.bed.test", "TXT")).succeed(), BIG, "TCP");
-  t.is(await bed.run(dig("+bufsize=1232", "big.bed.test", "TXT")).succeed(), BIG, "truncated over UDP, then TCP");
-  t.regex(await bed.run(["dig", "no-such-name.bed.test"]).succeed(), /status: NXDOMAIN/);
-});
+// The host reaches its resolver, and the sandbox reaches us, by one family alone.
+for (const { family, dns } of WORLDS) {
+  const families = family === 4 ? "4" : "6";
+  const flags = [`-${family}`];
 
-test.serial("any resolver can be asked directly", async (t) => {
-  const bed = await Bed.create(t);
-  await nameServer(bed);
-  t.is(await bed.run(dig(`@${DNS}`, "www.bed.test")).succeed(), `${WEB}\n`);
-  t.is(await bed.run(dig(`@${DNS}`, "+tcp", "big.bed.test", "TXT")).succeed(), BIG);
-});
+  test.serial(`IPv${family} alone: dig over UDP and TCP, with answers of 4 KB`, async (t) => {
+    const bed = await Bed.create(t, { families });
+    await nameServer(bed);
+    t.is(await bed.run(dig("www.bed.test"), flags).succeed(), `${WEB}\n`);
+    t.is(await bed.run(dig("+tcp", "www.bed.test"), flags).succeed(), `${WEB}\n`);
+    t.is(
+      await bed.run(dig("+bufsize=8192", "+ignore", "big.bed.test", "TXT"), flags).succeed(),
+      BIG,
+      "UDP in fragments",
+    );
+    t.is(await bed.run(dig("+tcp", "big.bed.test", "TXT"), flags).succeed(), BIG, "TCP");
+    t.is(
+      await bed.run(dig("+bufsize=1232", "big.bed.test", "TXT"), flags).succeed(),
+      BIG,
+      "truncated over UDP, then TCP",
+    );
+    t.regex(await bed.run(["dig", "no-such-name.bed.test"], flags).succeed(), /status: NXDOMAIN/);
+  });
+
+  test.serial(`IPv${family} alone: any resolver can be asked directly`, async (t) => {
+    const bed = await Bed.create(t, { families });
+    await nameServer(bed);
+    t.is(await bed.run(dig(`@${dns}`, "www.bed.test"), flags).succeed(), `${WEB}\n`);
+    t.is(await bed.run(dig(`@${dns}`, "+tcp", "big.bed.test", "TXT"), flags).succeed(), BIG);
+  });
+}
 
 test.serial("names of our own", async (t) => {
   const bed = await Bed.create(t);

@@ -116,12 +116,17 @@ test.serial("port 80 and ping work inside without root", async (t) => {
 
 test.serial("addresses, routes and names inside are what people know, or what they asked for", async (t) => {
   const bed = await Bed.create(t);
-  const show = "ip -o -4 address show; ip -o link show; ip route; hostname; cat /etc/resolv.conf /etc/hosts";
+  const show = "ip -o address show; ip -o link show; ip route; ip -6 route; hostname; cat /etc/resolv.conf /etc/hosts";
   const usual = await bed.script(show).succeed();
   t.regex(usual, /tap0\s+inet 10\.0\.2\.100\/24/);
   t.regex(usual, /tap0: <.*UP,LOWER_UP.*> mtu 1500 /);
   t.regex(usual, /: lo: <LOOPBACK,UP,LOWER_UP>/);
   t.regex(usual, /^default via 10\.0\.2\.2 dev tap0/m);
+  t.regex(usual, /tap0\s+inet6 fd00::100\/64 scope global/);
+  t.notRegex(usual, /tentative/);
+  t.regex(usual, /^default via fd00::2 dev tap0/m);
+  t.regex(usual, /^::1\s.*ip6-localhost/m);
+  t.regex(usual, /^fd00::2\s.*host\.internal/m);
   t.regex(usual, /^nameserver 10\.0\.2\.3$/m);
   t.regex(usual, /^127\.0\.0\.1\s.*localhost/m);
   t.regex(usual, /^10\.0\.2\.2\s.*host\.internal/m);
