@@ -108,8 +108,7 @@ test.serial("raw frames with any destination and any source do not reach the hos
     t.true(answers.includes(`answer tcp ${host}\n`) && answers.includes(`answer udp ${host}\n`), answers);
     const allowed = open.stdout.match(/^(tcp|udp) .*$/gm) ?? [];
     const others = routes.filter((address) => address !== host);
-    for (const port of [LOCAL, OPEN]) {
-      const output = await send(port, others);
+    for (const output of await Promise.all([LOCAL, OPEN].map((port) => send(port, others)))) {
       t.regex(output, /^sent \d+$/m);
       t.regex(output, /^done$/m);
       t.notRegex(output, /^answer/m);
