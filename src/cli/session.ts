@@ -97,12 +97,12 @@ async function openNetwork(config: NetworkConfig): Promise<OpenNetwork> {
   return Network.open(config);
 }
 
-function joined(network: OpenNetwork, sandbox: Sandbox, log: Log): Session {
+async function joined(network: OpenNetwork, sandbox: Sandbox, log: Log): Promise<Session> {
   // Whoever waits for these hears of them; a rejection after that is of no interest.
   network.failed.catch(() => {});
   sandbox.exited.catch(() => {});
   for (const note of sandbox.notes) log.info(note);
-  network.join(sandbox);
+  await network.join(sandbox);
   return {
     network,
     sandbox,

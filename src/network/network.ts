@@ -100,8 +100,11 @@ export interface OpenNetwork {
   readonly published: readonly OpenPort[];
   /** Rejects when the network failed by itself (a bug of ours); settles in no other way. */
   readonly failed: Promise<never>;
-  /** Takes a sandbox's TAP as a link, and leads the published ports there. */
-  join(sandbox: Sandbox): void;
+  /**
+   * Takes a sandbox's TAP as a link, and leads the published ports there. Settles when the kernel inside has been told where
+   * our addresses are: what it sends before waits in a short queue, and the rest is lost.
+   */
+  join(sandbox: Sandbox): Promise<void>;
   /**
    * Waits until everything that the sandbox has sent is with the host's kernel, at most `milliseconds`. For use when the
    * command has ended and its namespace is still held: then every socket inside has been closed.
@@ -320,7 +323,7 @@ export class Network implements OpenNetwork {
     return this.#publisher.listenersFor(shard);
   }
 
-  join(sandbox: Joining): void {
+  join(sandbox: Joining): Promise<void> {
     const { ipv4, v6, sandbox: address, gateway, cidr } = this.#config;
     const link = this.#engine.addLink(sandbox.taps[0]);
     const peers = this.#peers.map((fd) => (fd < 0 ? -1 : this.#engine.addLink(fd)));
@@ -340,7 +343,12 @@ export class Network implements OpenNetwork {
       },
       inside: sandbox,
     });
-    this.#engine.wake();
+    return new Promise((resolve) => {
+      this.#turns.enter(() => {
+        this.#announce(link);
+        setImmediate(resolve); // by then the turn is over, and the frames are written
+      }, resolve);
+    });
   }
 
   /** Flows of the sandbox now: TCP connections, UDP endpoints and echo ids. */
@@ -392,6 +400,16 @@ export class Network implements OpenNetwork {
     control[Control.BeforeSleep] = this.#tcp.endOfTurn(control[Control.Last] === 1) ? 1 : 0;
     control[Control.Deadline] = this.#timers.nextDeadline(now);
     this.#sockets.endOfTurn();
+  }
+
+  /** Asks the sandbox for its addresses in the name of each of ours: the kernel inside then knows us before it needs to. */
+  #announce(link: number): void {
+    if (this.#place !== null && this.#place.index > 0) return;
+    const { ipv4, v6, sandbox, gateway, dns, serveDns } = this.#config;
+    for (const family of [...(ipv4 ? [{ sandbox, gateway, dns }] : []), ...(v6 === null ? [] : [v6])]) {
+      this.#egress.ask(link, family.gateway, family.sandbox);
+      if (serveDns) this.#egress.ask(link, family.dns, family.sandbox);
+    }
   }
 
   #giveBack(): void {

@@ -83,11 +83,12 @@ export class ShardedNetwork implements OpenNetwork {
     this.failed.catch(() => {});
   }
 
-  join(sandbox: Sandbox): void {
-    this.#first.join(sandbox);
+  join(sandbox: Sandbox): Promise<void> {
+    const joined = this.#first.join(sandbox);
     this.#others.forEach((shard, i) => {
       shard.join(sandbox, sandbox.taps[i + 1]);
     });
+    return joined;
   }
 
   async drain(milliseconds: number): Promise<void> {

@@ -103,7 +103,7 @@ export class Egress implements Output {
   readonly #clock: Clock;
   readonly #counters: Counters;
   readonly #errors: IcmpErrors;
-  readonly #gateway: number;
+  readonly #gateway: Address;
   readonly #linkLocal: Address | null;
   readonly #macHigh: number;
   readonly #macLow: number;
@@ -127,7 +127,7 @@ export class Egress implements Output {
     this.#neighbours = options.neighbours;
     this.#clock = options.clock;
     this.#counters = options.counters;
-    this.#gateway = ipv4Word(options.gateway);
+    this.#gateway = options.gateway;
     this.#linkLocal = options.v6?.linkLocal ?? null;
     const macView = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
     this.#macHigh = macHigh(macView, 0);
@@ -258,14 +258,22 @@ export class Egress implements Output {
     this.#discover(link, target, to ?? ALL_NODES, at);
   }
 
-  #solicit(link: number, target: Address): void {
-    const at = this.#linkLocal === null ? -1 : this.place(NEIGHBOUR_MESSAGE);
-    if (this.#linkLocal === null || at < 0) {
+  /**
+   * Asks who has `target`. Whoever has it learns by that where `source`, an address of ours of the same family, is
+   * (RFC 826; RFC 4861, 7.2.3).
+   */
+  ask(link: number, source: Address, target: Address): void {
+    if (isIPv4(target)) {
+      this.arp(link, ArpOperation.Request, ipv4Word(source), -1, 0xffff, ipv4Word(target));
+      return;
+    }
+    const at = this.place(NEIGHBOUR_MESSAGE);
+    if (at < 0) {
       this.#counters.add("stack.no_room");
       return;
     }
     writeNeighbourSolicitation(this.view, at, target, this.#macHigh, this.#macLow);
-    this.#discover(link, this.#linkLocal, solicitedNode(target), at);
+    this.#discover(link, source, solicitedNode(target), at);
   }
 
   #discover(link: number, source: Address, destination: Address, at: number): void {
@@ -294,8 +302,8 @@ export class Egress implements Output {
     }
     this.#counters.add("stack.neighbour_unknown");
     if (neighbours.mayAsk(link, this.#clock.now())) {
-      if (ip === IPV4_HEADER) this.arp(link, ArpOperation.Request, this.#gateway, -1, 0xffff, ipv4Word(destination));
-      else this.#solicit(link, destination);
+      const asker = ip === IPV4_HEADER ? this.#gateway : this.#linkLocal;
+      if (asker !== null) this.ask(link, asker, destination);
     }
     return false;
   }

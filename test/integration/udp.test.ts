@@ -13,6 +13,32 @@ for (const { family, gateway, others, web } of WORLDS) {
     t.is(server.stdout.match(/^udp /gm)?.length, others.length + 1);
   });
 
+  test.serial(
+    `${name}: a burst as the very first thing that a sandbox sends is not held up by a look for neighbours`,
+    async (t) => {
+      const bed = await Bed.create(t);
+      const burst = `
+import socket, subprocess, time
+print(subprocess.run(["ip", "-${family}", "neigh", "show", "dev", "tap0"], capture_output=True, text=True).stdout)
+def seen():
+    fields = next(line for line in open("/proc/net/dev") if "tap0:" in line).split(":")[1].split()
+    return int(fields[9]) + int(fields[11])
+s = socket.socket(${inet}, socket.SOCK_DGRAM)
+before = seen()
+for _ in range(1000):
+    s.sendto(b"x", ("${web}", 7000))
+end = time.monotonic() + 10
+while seen() - before < 1000 and time.monotonic() < end: time.sleep(0.01)
+print("seen by tap0:", seen() - before)`;
+      await echoServer(bed, "internet", 7000, web);
+      const output = await bed.run(["python3", "-c", burst]).succeed();
+      for (const address of [gateway, gateway.replace(/2$/, "3")]) {
+        t.true(output.includes(`${address} lladdr 52:55:0a:00:02:02`), output);
+      }
+      t.true(Number(/seen by tap0: (\d+)/.exec(output)?.[1]) >= 1000, output);
+    },
+  );
+
   test.serial(`${name}: datagrams of 60,000 bytes go and come`, async (t) => {
     const bed = await Bed.create(t);
     await echoServer(bed, "internet", 7000, web);
