@@ -87,7 +87,7 @@ export class BenchStack {
       slab: memory.slab,
       egress,
       neighbours,
-      reassembly: new Reassembly({ clock, counters }),
+      reassembly: new Reassembly({ clock, counters, timers, output: egress }),
       counters,
       mac: OUR_MAC,
       network,

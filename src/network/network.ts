@@ -217,8 +217,8 @@ export class Network implements OpenNetwork {
       outboundAddress6,
     });
     const policy = new LoggedPolicy(rules, config.log, clock);
-    const reassembly = new Reassembly({ clock, counters });
     const egress = new Egress({ memory, neighbours, clock, counters, mtu, gateway, v6, mac: GATEWAY_MAC });
+    const reassembly = new Reassembly({ clock, counters, timers, output: egress });
     this.#egress = egress;
     const sockets = new HostSockets(engine, {
       frame: (link, offset, length) => frames.frame(link, offset, length),

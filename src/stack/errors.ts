@@ -10,7 +10,15 @@
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { Address } from "../wire/address.js";
-import { ICMP_HEADER, IcmpType, icmpType, isIcmpError, setIcmpChecksum, UnreachableCode } from "../wire/icmp.js";
+import {
+  ICMP_HEADER,
+  IcmpType,
+  icmpType,
+  isIcmpError,
+  setIcmpChecksum,
+  TimeExceededCode,
+  UnreachableCode,
+} from "../wire/icmp.js";
 import { Icmpv6Type, isIcmpv6Error, ParameterCode, setIcmpv6Checksum, UnreachableCodeV6 } from "../wire/icmpv6.js";
 import {
   FRAGMENT_OFFSET,
@@ -134,10 +142,10 @@ export class IcmpErrors {
     const { output, v6 } = this.#options;
     if (v6 === null) return;
     const length = ICMP_HEADER + Math.min(original.length, IPV6_HEADER + ipv6PayloadLength(view, 0), LONGEST_QUOTE);
-    const at = this.#write(original, length, typeOfV6(reason), codeOfV6(reason));
+    const type = typeOfV6(reason);
+    const at = this.#write(original, length, type, codeOfV6(reason));
     if (at < 0) return;
-    if (reason !== Reject.TimeExceeded && typeOfV6(reason) !== Icmpv6Type.Unreachable)
-      output.view.setUint32(at + 4, info);
+    if (type !== Icmpv6Type.TimeExceeded && type !== Icmpv6Type.Unreachable) output.view.setUint32(at + 4, info);
     const to = original.slice(IPV6_SOURCE, IPV6_SOURCE + 16);
     const source = from ?? (isLinkLocal(to) ? v6.linkLocal : v6.gateway);
     setIcmpv6Checksum(output.view, at, at + length, source, to);
@@ -197,7 +205,7 @@ function mayBeReported(original: DataView): boolean {
 }
 
 function typeOf(reason: Reject): IcmpType {
-  if (reason === Reject.TimeExceeded) return IcmpType.TimeExceeded;
+  if (reason === Reject.TimeExceeded || reason === Reject.ReassemblyTime) return IcmpType.TimeExceeded;
   return reason === Reject.HeaderField ? IcmpType.ParameterProblem : IcmpType.Unreachable;
 }
 
@@ -216,6 +224,8 @@ function codeOf(reason: Reject): number {
     case Reject.TimeExceeded:
     case Reject.HeaderField:
       return 0;
+    case Reject.ReassemblyTime:
+      return TimeExceededCode.Reassembly;
     default:
       return UnreachableCode.Host;
   }
@@ -226,6 +236,7 @@ function typeOfV6(reason: Reject): Icmpv6Type {
     case Reject.TooBig:
       return Icmpv6Type.TooBig;
     case Reject.TimeExceeded:
+    case Reject.ReassemblyTime:
       return Icmpv6Type.TimeExceeded;
     case Reject.ProtocolUnreachable:
     case Reject.HeaderField:
@@ -255,6 +266,8 @@ function codeOfV6(reason: Reject): number {
       return ParameterCode.Option;
     case Reject.FirstFragment:
       return ParameterCode.FirstFragment;
+    case Reject.ReassemblyTime:
+      return TimeExceededCode.Reassembly;
     case Reject.HeaderField:
     case Reject.TooBig:
     case Reject.TimeExceeded:

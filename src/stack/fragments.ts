@@ -11,11 +11,14 @@
  * two lengths, data behind the end, a fragment that is no multiple of 8 bytes, or more than a packet can hold.
  *
  * Bounds: MAX_DATAGRAMS in progress of both families, each with a buffer of 64 KiB (4 MiB in all, made when first needed and
- * kept); a further one takes the place of the oldest. After LIFETIME without being complete a datagram is given up, when the
- * next fragment comes. A Time Exceeded message about that is optional (RFC 792) or good style (RFC 8200), and not sent.
+ * kept); a further one takes the place of the oldest. A datagram that is not complete FRAGMENT_LIFETIME after its first
+ * fragment came is given up, and that is reported with a quotation of the fragment that has the header, where that one came
+ * (Time Exceeded, RFC 792; RFC 8200, 4.5). One timer serves all of them, as they end in the order in which they began.
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
+import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
+import type { Output } from "../link/output.js";
 import {
   FRAGMENT_OFFSET,
   IPV4_HEADER,
@@ -43,6 +46,7 @@ import {
   IPV6_SOURCE,
   ipv6HopLimit,
 } from "../wire/ipv6.js";
+import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 
 export const MAX_DATAGRAMS = 64;
 /** Milliseconds (RFC 1122 3.3.2 asks for 60 to 120, RFC 8200 for 60; Linux gives 30 and 60). */
@@ -52,18 +56,31 @@ const BLOCKS = 8192;
 /** Words by which a datagram is known: link, family, identification, protocol, source (4), destination (4). */
 const KEY_WORDS = 12;
 
-export class Reassembly {
+export interface ReassemblyOptions {
+  readonly clock: Clock;
+  readonly counters: Counters;
+  readonly timers: Timers;
+  /** Where a datagram that was given up is reported. */
+  readonly output: Pick<Output, "reject">;
+}
+
+export class Reassembly implements TimerOwner {
   readonly #clock: Clock;
   readonly #counters: Counters;
+  readonly #timers: Timers;
+  readonly #output: Pick<Output, "reject">;
+  readonly #timer = new Timer(this);
   /** In the order in which they began. */
   readonly #datagrams: Datagram[] = [];
   readonly #spare: Datagram[] = [];
   /** The key of the fragment at hand. */
   readonly #key = new Int32Array(KEY_WORDS);
 
-  constructor(options: { clock: Clock; counters: Counters }) {
+  constructor(options: ReassemblyOptions) {
     this.#clock = options.clock;
     this.#counters = options.counters;
+    this.#timers = options.timers;
+    this.#output = options.output;
   }
 
   /** Datagrams in progress. */
@@ -92,7 +109,10 @@ export class Reassembly {
     if (datagram === null) return null;
     const body = at + header;
     datagram.bytes.set(bytes.subarray(body, body + length), IPV4_HEADER + from);
-    if (from === 0) datagram.hops = ipv4Ttl(view, at);
+    if (from === 0) {
+      datagram.hops = ipv4Ttl(view, at);
+      datagram.quote(bytes, at, body + length);
+    }
     return this.#ifComplete(datagram);
   }
 
@@ -121,6 +141,7 @@ export class Reassembly {
       datagram.bytes.set(bytes.subarray(at, at + IPV6_HEADER));
       datagram.hops = ipv6HopLimit(view, at);
       datagram.next = view.getUint8(fragment);
+      datagram.quote(bytes, at, end);
     }
     return this.#ifComplete(datagram);
   }
@@ -166,17 +187,33 @@ export class Reassembly {
     const datagram = this.#spare.pop() ?? new Datagram();
     datagram.begin(this.#key, this.#clock.now());
     this.#datagrams.push(datagram);
+    this.#arm();
     return datagram;
   }
 
   #remove(index: number): void {
     this.#spare.push(...this.#datagrams.splice(index, 1));
+    if (this.#datagrams.length === 0) this.#timers.cancel(this.#timer);
+  }
+
+  expired(): void {
+    this.#expire();
+    this.#arm();
+  }
+
+  /** Has the timer end when the oldest datagram is to be given up. */
+  #arm(): void {
+    if (this.#timer.armed || this.#datagrams.length === 0) return;
+    const now = this.#clock.now();
+    this.#timers.arm(this.#timer, now, this.#datagrams[0].since + FRAGMENT_LIFETIME - now);
   }
 
   #expire(): void {
     const oldest = this.#clock.now() - FRAGMENT_LIFETIME;
-    while (this.#datagrams.length > 0 && this.#datagrams[0].since < oldest) {
+    while (this.#datagrams.length > 0 && this.#datagrams[0].since <= oldest) {
+      const { link, quoted } = this.#datagrams[0];
       this.#counters.add("stack.fragment_timeout");
+      if (quoted.length > 0) this.#output.reject(link, quoted, Reject.ReassemblyTime, null, 0);
       this.#remove(0);
     }
   }
@@ -197,6 +234,9 @@ export class Datagram {
   /** Payload bytes that came, and the end of the last of them. */
   #received = 0;
   #end = 0;
+  /** The beginning of the first fragment as it came, and how much of it there is: 0 until it came. */
+  readonly #quote = new Uint8Array(LONGEST_QUOTE);
+  #quoteLength = 0;
 
   begin(key: Int32Array, now: number): void {
     this.#key.set(key);
@@ -205,7 +245,18 @@ export class Datagram {
     this.#total = -1;
     this.#received = 0;
     this.#end = 0;
+    this.#quoteLength = 0;
     this.#have.fill(0);
+  }
+
+  /** Keeps what an error would quote of the fragment at [at, end) that has the header. */
+  quote(bytes: Uint8Array, at: number, end: number): void {
+    this.#quoteLength = Math.min(end - at, LONGEST_QUOTE);
+    this.#quote.set(bytes.subarray(at, at + this.#quoteLength));
+  }
+
+  get quoted(): Uint8Array {
+    return this.#quote.subarray(0, this.#quoteLength);
   }
 
   get link(): number {

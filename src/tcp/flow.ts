@@ -62,7 +62,7 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   halfOpen = true;
   /** flush() is due at the end of this turn. */
   marked = false;
-  /** While dialling: the SYN's IP header and first 8 bytes, for an ICMP error. */
+  /** While dialling: the SYN from its IP header on, for an ICMP error. */
   original: Uint8Array | null = null;
   /** Of an inbound connection, until the handshake is over. */
   listener: InboundListener | null = null;

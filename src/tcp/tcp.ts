@@ -21,7 +21,7 @@ import type { Output } from "../link/output.js";
 import type { Policy } from "../policy/policy.js";
 import { ADDRESS_LENGTH, type Address, equalAddress, familyOf } from "../wire/address.js";
 import type { Packet } from "../wire/packet.js";
-import { Reject } from "../wire/reject.js";
+import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 import { DEFAULTS, type TcpContext, type TcpOptions } from "./context.js";
 import { rejectionOf } from "./errno.js";
 import { type InboundListener, TcpFlow } from "./flow.js";
@@ -428,7 +428,7 @@ function opensAgain(flow: TcpFlow, segment: Segment): boolean {
   return (segment.flags & (Flag.Syn | Flag.Ack | Flag.Rst)) === Flag.Syn && after(segment.seq, flow.rcvNxt);
 }
 
-/** What an ICMP error quotes: the IP header and 8 bytes. */
-function quote(packet: Packet): Uint8Array {
-  return packet.bytes.slice(packet.network, packet.transport + 8);
+/** What an ICMP error quotes of a packet: as much as any may. */
+function quote({ bytes, network, end }: Packet): Uint8Array {
+  return bytes.slice(network, Math.min(end, network + LONGEST_QUOTE));
 }

@@ -26,6 +26,12 @@ export enum UnreachableCode {
   Prohibited = 13,
 }
 
+/** Codes of a Time Exceeded message, in both families: on the way, or while waiting for fragments. */
+export enum TimeExceededCode {
+  Transit = 0,
+  Reassembly = 1,
+}
+
 export const icmpType = (view: DataView, at: number): number => view.getUint8(at);
 export const icmpCode = (view: DataView, at: number): number => view.getUint8(at + 1);
 export const icmpId = (view: DataView, at: number): number => view.getUint16(at + 4);

@@ -16,6 +16,8 @@ export enum Reject {
   FirstFragment = 9,
   /** IPv6 only: from a link-local address to elsewhere. */
   BeyondScope = 10,
+  /** The rest of a datagram's fragments did not come in time. */
+  ReassemblyTime = 11,
 }
 
 /** The most bytes of a packet that any error quotes: what leaves room for the headers in 1280 bytes (RFC 4443, 3.1). */

@@ -93,8 +93,8 @@ export class SimulatedNetwork {
       outboundAddress: null,
       outboundAddress6: null,
     });
-    this.reassembly = new Reassembly({ clock, counters });
     this.egress = new Egress({ memory: engine.memory, neighbours, clock, counters, mtu, gateway, v6, mac });
+    this.reassembly = new Reassembly({ clock, counters, timers: this.timers, output: this.egress });
     this.sockets = new HostSockets(engine, {
       frame: (link, offset, length) => (this.handover ?? this.ingress).frame(link, offset, length),
       linkDown: () => {},

@@ -368,6 +368,7 @@ test("ICMPv6 errors: type, code and what follows for each reason, and as much of
     [Reject.PortUnreachable, 1, 4, 0],
     [Reject.TooBig, 2, 0, 1400],
     [Reject.TimeExceeded, 3, 0, 0],
+    [Reject.ReassemblyTime, 3, 1, 0],
     [Reject.HeaderField, 4, 0, 1400],
     [Reject.ProtocolUnreachable, 4, 1, 1400],
     [Reject.UnknownOption, 4, 2, 1400],

@@ -103,6 +103,42 @@ test("a datagram that stays incomplete is given up after 30 s", (t) => {
   t.is(network.counters.get("stack.fragment_timeout"), 1);
 });
 
+test("what is given up is reported with a quotation of its first fragment, if that one came (RFC 792)", (t) => {
+  const datagram = udp(5000, 9, pattern(4000));
+  const [first, second, third] = cut(datagram, 1480);
+  const [, headless] = cut(datagram, 1480, 8);
+  const network = new SimulatedNetwork();
+  network.exchange(second, headless);
+  network.pass(1000);
+  network.exchange(first);
+  network.pass(28_999);
+  t.is(network.received().length, 0);
+  network.pass(1);
+  const [error, ...others] = network.received();
+  t.deepEqual([error.source, error.destination, error.protocol], ["10.0.2.2", "10.0.2.100", 1]);
+  t.deepEqual([...error.payload.subarray(0, 2)], [11, 1], "time exceeded: fragment reassembly");
+  t.deepEqual([...error.payload.subarray(4, 8)], [0, 0, 0, 0]);
+  t.deepEqual([...error.payload.subarray(8)], [...first.subarray(26, 26 + 548)]);
+  t.is(others.length, 0);
+  t.deepEqual([network.reassembly.size, network.timers.size], [0, 0]);
+  network.exchange(third, first, second);
+  t.is(sent(network).length, 1, "the same number may be used again");
+});
+
+test("each is given up in its own time", (t) => {
+  const network = new SimulatedNetwork();
+  const [first] = cut(udp(5000, 9, pattern(2000)), 1480);
+  network.exchange(first);
+  network.pass(20_000);
+  network.exchange(part(first.subarray(46), 0, true, 8));
+  network.pass(10_000);
+  t.is(network.received().length, 1);
+  network.pass(19_999);
+  t.is(network.received().length, 0);
+  network.pass(1);
+  t.is(network.received().length, 1);
+});
+
 test("no more than so many at once: the oldest goes, the newest are served", (t) => {
   const network = new SimulatedNetwork();
   const datagram = udp(5000, 9, pattern(2000));

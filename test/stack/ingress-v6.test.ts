@@ -369,7 +369,24 @@ test("overlaps lose the datagram (RFC 5722), more than 65,535 bytes too; what st
   t.is(network.counters.get("stack.fragment_malformed"), 1);
   t.is(network.reassembly.size, 1);
   network.pass(FRAGMENT_LIFETIME + 1);
+  t.is(network.received().length, 0, "its first fragment did not come");
   network.exchange(...FRAGMENTED_DATAGRAM_V6);
   t.is(network.counters.get("stack.fragment_timeout"), 1);
   t.deepEqual([network.reassembly.size, network.engine.datagrams.length], [0, 1]);
+});
+
+test("fragments that stay alone are reported with as much of the first as 1280 bytes hold (RFC 8200, 4.5)", (t) => {
+  const network = new SimulatedNetwork();
+  const [first] = cut(datagram(V6.inside, V6.outside, new Uint8Array(4000)), [175, 200], 17);
+  network.exchange(first);
+  network.pass(FRAGMENT_LIFETIME);
+  const [error] = network.received();
+  t.deepEqual([error.source, error.destination, error.protocol], ["fd00::2", "fd00::100", 58]);
+  t.deepEqual(
+    [...error.payload.subarray(0, 8)].filter((_, i) => i < 2 || i > 3),
+    [3, 1, 0, 0, 0, 0],
+  );
+  t.deepEqual([...error.payload.subarray(8)], [...first.subarray(26, 26 + 1232)]);
+  t.true(icmp6ChecksumValid(error.source, error.destination, error.payload));
+  t.is(network.timers.size, 0);
 });

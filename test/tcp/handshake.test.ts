@@ -72,15 +72,25 @@ for (const [name, errno, reason, counter] of [
       t.is(rig.rejects.length, 1);
       t.is(rig.rejects[0].reason, reason);
       const { original } = rig.rejects[0];
-      t.is(original.length, 28);
+      t.is(original.length, 20 + (original[32] >>> 4) * 4, "all of it");
       t.is(original[0], 0x45);
-      t.deepEqual([...original.subarray(20)], [SANDBOX_PORT >> 8, SANDBOX_PORT & 255, 0, SERVER_PORT, 0, 0, 19, 136]);
+      t.deepEqual(
+        [...original.subarray(20, 28)],
+        [SANDBOX_PORT >> 8, SANDBOX_PORT & 255, 0, SERVER_PORT, 0, 0, 19, 136],
+      );
       t.is(rig.counters.get(counter), 1);
       t.is(rig.tcp.flowCount, 0);
       t.is(rig.tcp.halfOpenCount, 0);
     }
   });
 }
+
+test("of a SYN that brings data, no more is quoted than an error may hold", (t) => {
+  const rig = new Rig();
+  rig.turn([{ ...SYN_SEGMENT, payload: pattern(1400) }]);
+  fail(rig, rig.host.get(0), 113);
+  t.is(rig.rejects[0].original.length, 1232);
+});
 
 for (const [name, errno, counter] of [
   ["ECONNREFUSED", 111, "tcp.dial_refused"],
