@@ -17,6 +17,7 @@ const TOOLS = {
   curl: "curl",
   dig: "dnsutils",
   dnsmasq: "dnsmasq-base",
+  ethtool: "ethtool",
   expect: "expect",
   gcc: "build-essential",
   git: "git",
@@ -32,6 +33,7 @@ const TOOLS = {
   socat: "socat",
   ss: "iproute2",
   tcpdump: "tcpdump",
+  tshark: "tshark",
   unshare: "util-linux",
 };
 
