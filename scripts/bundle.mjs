@@ -25,7 +25,6 @@ const LATE = {
   "node:child_process": ["spawn"],
   "node:crypto": ["createHash", "randomBytes", "randomFillSync"],
   "node:dgram": ["createSocket"],
-  "node:v8": ["setFlagsFromString"],
 };
 
 /** Loads them at the first call. */

@@ -12,6 +12,8 @@
  *
  * The environment. Node loads the certificates of NODE_EXTRA_CA_CERTS before anything else, for some 30 ms, and we use no TLS:
  * Node gets the variable under another name. The launcher was forked before, so the command has all as the caller gave it.
+ *
+ * glibc gives each thread of V8's compiler a heap of its own, of which some MB are never given back: Node gets one for all.
  */
 #include "front.h"
 
@@ -30,6 +32,8 @@
 #define CHANNEL_VARIABLE "NETNS_ROOTLESS_LAUNCHER"
 #define CERTIFICATES "NODE_EXTRA_CA_CERTS"
 #define KEPT_CERTIFICATES "NETNS_ROOTLESS_EXTRA_CA_CERTS"
+#define HEAPS "MALLOC_ARENA_MAX"
+#define HEAPS_ARE_OURS "NETNS_ROOTLESS_ARENA_MAX"
 
 enum { NODE = 2, SCRIPT = 3, ARGUMENTS = 4 };
 
@@ -64,6 +68,13 @@ static void keep_certificates(void) {
   unsetenv(CERTIFICATES);
 }
 
+static void use_one_heap(void) {
+  unsetenv(HEAPS_ARE_OURS);
+  if (getenv(HEAPS)) return;
+  setenv(HEAPS, "1", 1);
+  setenv(HEAPS_ARE_OURS, "1", 1);
+}
+
 void begin_front(int count, char **arguments) {
   if (count < ARGUMENTS) {
     fputs("this is a part of netns-rootless: run netns-rootless instead\n", stderr);
@@ -74,6 +85,7 @@ void begin_front(int count, char **arguments) {
   if (*place) setenv(CHANNEL_VARIABLE, place, 1);
   else unsetenv(CHANNEL_VARIABLE);
   keep_certificates();
+  use_one_heap();
   execvp(arguments[NODE], arguments + NODE);
   bool by_path = !strchr(arguments[NODE], '/');
   const char *reason = by_path ? "not on your PATH" : strerror(errno);

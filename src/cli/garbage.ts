@@ -2,13 +2,9 @@
  * V8 lets garbage be while nothing is allocated, which is for ever in an idle process, and its own idle tasks are not Node's.
  * For our own process only: a program that imports us has a heap of its own.
  */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { native } from "../native/binding.js";
 
 /** Collects all garbage now, some milliseconds in a heap like ours, and gives its pages back. */
 export function collectGarbage(): void {
-  setFlagsFromString("--expose-gc");
-  const collect: () => void = runInNewContext("gc"); // a context has it from its beginning, or not at all
-  setFlagsFromString("--no-expose-gc");
-  collect();
+  native().collectGarbage();
 }

@@ -9,4 +9,6 @@ export interface SystemBinding {
   waitForChild(pid: number): number;
   /** getrandom(2): as node:crypto has it, which takes some milliseconds to load. */
   fillRandom(bytes: Uint8Array): void;
+  /** Collects all garbage of this thread's heap now, some milliseconds in a heap like ours, and makes the heap as small as it can be. */
+  collectGarbage(): void;
 }

@@ -47,6 +47,19 @@ test("the command has the certificates for Node, our own Node does not read them
   t.is(stderr, "", "Node warns of a file that is not there");
 });
 
+test("the command has the caller's number of heaps, and no variable of ours", async (t) => {
+  const print = 'echo "$MALLOC_ARENA_MAX"; env | grep -c "NETNS_ROOTLESS\\|MALLOC"';
+  const { MALLOC_ARENA_MAX: _, ...env } = process.env;
+  const program = installed(t.teardown);
+  const ask = async (more: NodeJS.ProcessEnv) => {
+    // grep finds nothing in the first, and says so by its status.
+    const { stdout } = await run(program, ["run", "--", "sh", "-c", `${print}; true`], { env: { ...env, ...more } });
+    return stdout;
+  };
+  t.is(await ask({}), "\n0\n");
+  t.is(await ask({ MALLOC_ARENA_MAX: "3" }), "3\n1\n");
+});
+
 test("the launcher that was forked before Node is the one that runs the command, with the caller's limits", async (t) => {
   const script = 'exec 2>&1; tr "\\0" " " </proc/1/cmdline; echo; ulimit -Sn; ls /proc/self/fd | tr "\\n" " "';
   const limited = ["-c", 'ulimit -Sn 64; exec "$0" run -- sh -c "$1"', installed(t.teardown), script];
