@@ -138,6 +138,10 @@ export class StillEngine implements Engine {
     return 0;
   }
 
+  keepAlive(): number {
+    return 0;
+  }
+
   splice(): void {}
 
   start(process: () => void): void {

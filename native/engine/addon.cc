@@ -228,6 +228,13 @@ napi_value localEndpoint(napi_env env, napi_callback_info info) {
   return number(env, call.engine->localEndpoint(socket, out));
 }
 
+napi_value keepAlive(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t socket;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &socket)) return nullptr;
+  return number(env, call.engine->keepAlive(socket));
+}
+
 napi_value spliceTwo(napi_env env, napi_callback_info info) {
   Call call;
   int32_t first;
@@ -413,6 +420,7 @@ napi_value init(napi_env env, napi_value exports) {
       {"openDatagramWith", openDatagramWith},
       {"openPing", openPing},
       {"localEndpoint", localEndpoint},
+      {"keepAlive", keepAlive},
       {"splice", spliceTwo},
       {"start", start},
       {"wake", wake},

@@ -248,6 +248,7 @@ class Engine {
   int32_t openDatagramWith(int fd, const Endpoint* remote);
   int32_t openPing(int family, const Endpoint* local);
   int32_t localEndpoint(int32_t socket, Endpoint* out);
+  int32_t keepAlive(int32_t socket);
   const char* splicePair(int32_t first, int32_t second);  // null, or what is wrong
   napi_status start(napi_value self, napi_value process, napi_value failed);
   void wake();

@@ -59,8 +59,9 @@ int bindListener(const Endpoint& local, bool shared) {
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (shared) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (local.family == 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  // Both are inherited by what is accepted.
+  // All are inherited by what is accepted.
   setStreamOptions(fd);
+  setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) return closeWith(fd, errno);
   return fd;
@@ -235,6 +236,12 @@ int32_t Engine::listenWith(int fd) {
 int32_t Engine::localEndpoint(int32_t id, Endpoint* out) {
   if (id < 0 || id >= max_sockets_ || sockets_[id].kind == Kind::Free) return -EBADF;
   return endpointOf(sockets_[id].fd, out);
+}
+
+int32_t Engine::keepAlive(int32_t id) {
+  if (id < 0 || id >= max_sockets_ || sockets_[id].kind != Kind::Stream) return -EBADF;
+  setOption(sockets_[id].fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  return 0;
 }
 
 // Gives back descriptor, backlog and number.

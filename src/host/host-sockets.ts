@@ -312,6 +312,10 @@ export class HostSockets implements Streams, Datagrams {
     return this.#slab.slice(offset, offset + length);
   }
 
+  keepAlive(socket: number): void {
+    if (this.#open[socket] === 1) this.#engine.keepAlive(socket);
+  }
+
   localEndpoint(socket: number): Endpoint {
     const out = new Uint8Array(ENDPOINT_LENGTH);
     this.#engine.localEndpoint(socket, out);

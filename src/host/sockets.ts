@@ -63,6 +63,8 @@ export interface Streams {
   /** Closes when the backlog is sent; the handler hears nothing more. */
   close(socket: number): void;
   reset(socket: number): void;
+  /** Has the host's kernel ask the peer from time to time whether it is still there (SO_KEEPALIVE): failed() if it is not. */
+  keepAlive(socket: number): void;
   splice(first: number, second: number, ended: (errno: number) => void): void;
   localEndpoint(socket: number): Endpoint;
   /** Share of the slots that are free, 0 to 1: below a quarter, advertise less. */

@@ -157,6 +157,8 @@ export interface Engine {
   openPing(family: 4 | 6, local: Uint8Array | null): number;
   /** Writes the socket's own endpoint (getsockname) into `out` (24 bytes). Returns 0 or -errno. */
   localEndpoint(socket: number, out: Uint8Array): number;
+  /** Has the kernel ask a stream's peer from time to time whether it is still there (SO_KEEPALIVE); one that is not ends it as Failed. Accepted streams have it from the start. Returns 0 or -errno. */
+  keepAlive(socket: number): number;
   /** Joins two connected stream sockets in the kernel, both directions, half-close and reset carried over; ends with one Spliced event. What was reported and not consumed of either is sent again from the front. */
   splice(first: number, second: number): void;
 

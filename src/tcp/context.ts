@@ -28,6 +28,12 @@ export interface TcpOptions {
   readonly timeWait: number;
   /** Milliseconds without any progress after which the sandbox is given up (RFC 1122, 4.2.3.5, R2). */
   readonly giveUp: number;
+  /** Milliseconds between two looks at all flows, for those that are quiet. */
+  readonly quietSweep: number;
+  /** Sweeps without a segment of the sandbox after which it is asked whether it still has the connection, once per sweep ... */
+  readonly quietSweeps: number;
+  /** ... and questions without an answer after which it has not. */
+  readonly keepAlives: number;
   /** How often a SYN or SYN/ACK is sent again. */
   readonly synRetries: number;
   /** Challenge ACKs per second (RFC 5961, 7). */
@@ -47,6 +53,9 @@ export const DEFAULTS: TcpOptions = {
   maximumTimeout: 60_000,
   timeWait: 1000,
   giveUp: 120_000,
+  quietSweep: 120_000,
+  quietSweeps: 5,
+  keepAlives: 3,
   synRetries: 4,
   challengesPerSecond: 100,
 };

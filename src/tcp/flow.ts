@@ -58,6 +58,9 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   id = -1;
   /** The host socket, -1 when it has been given back. */
   socket = -1;
+  /** Sweeps since a segment of the sandbox came; the socket has been put under the host's keep-alive (keep-alive.ts). */
+  quietFor = 0;
+  keptAlive = false;
   /** Counts among the half-open flows. */
   halfOpen = true;
   /** flush() is due at the end of this turn. */

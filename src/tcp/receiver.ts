@@ -46,6 +46,7 @@ function dialing(flow: TcpFlow, segment: Segment): void {
 }
 
 function synchronized(flow: TcpFlow, segment: Segment, packet: Packet): void {
+  flow.quietFor = 0;
   const { flags, seq } = segment;
   const early = distance(flow.rcvNxt, seq);
   const window = distance(flow.rcvNxt, flow.rcvEdge);

@@ -27,6 +27,7 @@ import { rejectionOf } from "./errno.js";
 import { type InboundListener, TcpFlow } from "./flow.js";
 import { knock, startAt, synReceived } from "./handshake.js";
 import { InitialSequence } from "./initial-sequence.js";
+import { KeepAlive } from "./keep-alive.js";
 import { ReassemblyBudget } from "./reassembly.js";
 import { receive } from "./receiver.js";
 import { Flag, Malformed, PROTOCOL_TCP, Segment } from "./segment.js";
@@ -91,6 +92,7 @@ export class Tcp implements TcpContext {
   readonly #outside = new SharedAddress();
   /** By id of the flow table. */
   readonly #flows: (TcpFlow | null)[] = [];
+  readonly #keepAlive: KeepAlive;
   #count = 0;
   #halfOpen = 0;
   /** Flows to be flushed at the end of the turn: the first `#markedCount`, the rest null. The array is used again and again. */
@@ -121,6 +123,7 @@ export class Tcp implements TcpContext {
     this.#initial = new InitialSequence(parts.clock, parts.random);
     this.#challenges = this.options.challengesPerSecond;
     this.#more = new Timer({ expired: () => {} });
+    this.#keepAlive = new KeepAlive(this, this.#flows);
   }
 
   /** Flows in the table, TIME-WAIT included. */
@@ -255,6 +258,7 @@ export class Tcp implements TcpContext {
     this.#flows[flow.id] = null;
     flow.id = -1;
     this.#count--;
+    if (this.#count === 0) this.#keepAlive.stop();
   }
 
   settled(flow: TcpFlow): void {
@@ -335,6 +339,7 @@ export class Tcp implements TcpContext {
     this.#flows[id] = flow;
     this.#count++;
     this.#halfOpen++;
+    this.#keepAlive.start();
     return flow;
   }
 

@@ -66,6 +66,12 @@ export function sendAck(flow: TcpFlow): void {
   sendEmpty(flow, Flag.Ack, acceptable(flow));
 }
 
+/** A segment that the sandbox has to answer if it knows the connection: it repeats the last number before what it expects. */
+export function sendKeepAlive(flow: TcpFlow): void {
+  acknowledged(flow);
+  sendEmpty(flow, Flag.Ack, (flow.sndUna - 1) | 0);
+}
+
 /** The highest sequence number that we have used, but not beyond the window: the sandbox would not look at the segment. */
 function acceptable(flow: TcpFlow): number {
   return distance(flow.sndUna, flow.sndMax) <= flow.sndWindow ? flow.sndMax : (flow.sndUna + flow.sndWindow) | 0;

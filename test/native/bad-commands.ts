@@ -292,6 +292,7 @@ for (const fd of [-1, INT_MIN, 1_000_000]) {
   report(`openDatagramWith of descriptor ${fd}`, datagram < 0 ? `errno ${-datagram}` : "");
 }
 for (const socket of [-1, SOCKETS, INT_MAX, 5]) {
+  report(`keepAlive of socket ${socket}`, engine.keepAlive(socket) < 0 ? "refused" : "");
   const result = engine.localEndpoint(socket, new Uint8Array(ENDPOINT_LENGTH));
   report(`localEndpoint of socket ${socket}`, result < 0 ? `errno ${-result}` : "");
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -437,5 +438,20 @@ test("IPv6 streams work alike", async (t) => {
   await rig.turn(() => rig.sockets.sendCopy(outbound.socket, Buffer.from("six")));
   await rig.until("received", () => inbound.text === "six");
   t.pass();
+  rig.stop();
+});
+
+test("the host's keep-alive watches an accepted stream from the start, and one that was dialled when that is asked for", async (t) => {
+  const rig = new Rig();
+  const accepted = new Recorder(rig);
+  const { port } = rig.listen({ accepted: (_, socket) => rig.sockets.own(socket, accepted.open(socket)) });
+  const dialled = new Recorder(rig);
+  await rig.turn(() => dialled.open(rig.sockets.connect(at("127.0.0.1", port), null, dialled)));
+  await rig.until("both", () => accepted.socket >= 0 && dialled.log.includes("connected"));
+  const watched = (filter: string) =>
+    /timer:\(keepalive/.test(execFileSync("ss", ["-tnoH", filter, `127.0.0.1:${port}`], { encoding: "utf8" }));
+  t.deepEqual([watched("src"), watched("dst")], [true, false]);
+  rig.sockets.keepAlive(dialled.socket);
+  t.true(watched("dst"));
   rig.stop();
 });

@@ -201,6 +201,11 @@ export class SimulatedEngine implements Engine {
     return 0;
   }
 
+  keepAlive(socket: number): number {
+    this.#stream(socket);
+    return 0;
+  }
+
   splice(first: number, second: number): void {
     this.#stream(first);
     this.#stream(second);

@@ -86,6 +86,7 @@ export class FakeSocket {
   credit = 0;
   chunk = MAX_PAYLOAD;
   endReported = false;
+  keptAlive = false;
   /** What arrived from the sandbox and was read by the host program; what waits in the engine. */
   readonly received: number[] = [];
   readonly backlog: number[] = [];
@@ -236,6 +237,10 @@ export class HostSide implements Streams {
 
   reset(id: number): void {
     this.open(id).gone = "reset";
+  }
+
+  keepAlive(id: number): void {
+    this.open(id).keptAlive = true;
   }
 
   splice(): void {
