@@ -480,6 +480,7 @@ class Engine {
   int32_t spin_budget_ = 0;
   int yields_in_vain_ = 0;
   double crowded_until_ = 0;
+  double yield_from_ = 0;
   double slept_at_ = -1;  // since when nothing came, after a turn that had something to do
   double now_ = 0;
   double due_at_ = 0;

@@ -45,6 +45,9 @@ constexpr double kWakeMicroseconds = 40;
 // Milliseconds that others keep the processor when it is yielded to them, from which on it is not yielded for a while.
 constexpr double kCrowded = 0.5;
 constexpr double kCrowdedFor = 50;
+// The same for the yields after bursts of datagrams.
+constexpr double kTooLong = 1;
+constexpr double kNoYieldFor = 4;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr size_t kDiscardSize = 65536;
 constexpr int kDiscardVectors = 1001;
@@ -411,12 +414,16 @@ bool Engine::spin() {
   return false;
 }
 
-// Lets a receiver of datagrams run.
+// Lets a receiver of datagrams run. What keeps the processor for long is no receiver, who sleeps when its buffer is empty,
+// but somebody busy, perhaps the sender: the kernel gives him his share without us.
 void Engine::giveWay() {
-  counters_.yields++;
   const double before = monotonicMilliseconds();
+  if (before < yield_from_) return;
+  counters_.yields++;
   (void)sched_yield();
-  if (monotonicMilliseconds() - before > kFoundNobody) {
+  const double after = monotonicMilliseconds();
+  if (after - before > kTooLong) yield_from_ = after + kNoYieldFor;
+  if (after - before > kFoundNobody) {
     yields_in_vain_ = 0;
   } else if (++yields_in_vain_ == kYieldsInVain) {
     yields_in_vain_ = 0;
