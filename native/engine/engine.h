@@ -124,7 +124,7 @@ enum Flag : uint32_t {
   kSent = 1u << 19,           // a stream: something was sent
   kNoDelay = 1u << 20,        // TCP_NODELAY is on
   kGathering = 1u << 21,      // spliced: only told of when much can be read
-  kDeferring = 1u << 21,      // stream: in `deferring_`
+  kDeferring = 1u << 22,      // stream: in `deferring_`
 };
 
 struct Socket {
