@@ -134,11 +134,12 @@ napi_value connectTo(napi_env env, napi_callback_info info) {
   Endpoint remote;
   Endpoint local;
   const Endpoint* from;
+  int32_t hops;
   if (!readCall(env, info, &call) || !readEndpoint(env, call.arguments[0], &remote) ||
-      !readOptionalEndpoint(env, call.arguments[1], &local, &from)) {
+      !readOptionalEndpoint(env, call.arguments[1], &local, &from) || !readInteger(env, call.arguments[2], &hops)) {
     return nullptr;
   }
-  return number(env, call.engine->connectTo(remote, from));
+  return number(env, hops < 0 || hops > kPathHops ? -EINVAL : call.engine->connectTo(remote, from, hops));
 }
 
 napi_value connectWith(napi_env env, napi_callback_info info) {

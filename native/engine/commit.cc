@@ -95,7 +95,16 @@ bool Engine::carryOut(const int32_t* command, const Endpoint* addresses) {
     case Op::SendTo: {
       if (s.kind != Kind::Datagram && s.kind != Kind::Ping) return bad("SendTo wants a datagram socket", command);
       if (a < 0 || a > UINT16_MAX) return bad("the segment size is out of range", command);
+      int32_t path = command[5];
+      if (path < 0 || path > (kPathHops | kPathFragments) || (path & kPathFragments) == kPathFragments) {
+        return bad("no such path", command);
+      }
       if (slotOf(offset, length) < 0) return bad("the datagram is not in memory of this turn", command);
+      if ((path & kPathFragments) == 0) path |= s.path & kPathFragments;
+      if (path != s.path) {
+        flushDatagrams();
+        setPath(s, path);
+      }
       auto& batch = datagrams_;
       const auto size = static_cast<size_t>(length);
       const bool mergeable = a == 0 && length > 0 && (s.flags & kGso);

@@ -303,6 +303,7 @@ void Engine::reportRefusals() {
     record[3] = refusal.length;
     record[4] = refusal.error;
     record[5] = -1;
+    record[7] = refusal.mtu;
     memcpy(slotAt(record[2]) + kHeadroom, refusal.bytes, static_cast<size_t>(refusal.length));
     eventEndpoints()[0] = refusal.destination;
     memset(&eventEndpoints()[1], 0, sizeof(Endpoint));
@@ -397,6 +398,7 @@ void Engine::sendOne(int32_t id, const Endpoint* addresses, iovec* vectors, int 
   refusal.socket = id;
   refusal.generation = s.generation;
   refusal.error = error;
+  refusal.mtu = error == EMSGSIZE ? pathMtu(addresses[0]) : 0;
   refusal.destination = addresses[0];
   refusal.length = static_cast<int32_t>(std::min(vectors[0].iov_len, sizeof(refusal.bytes)));
   memcpy(refusal.bytes, vectors[0].iov_base, static_cast<size_t>(refusal.length));

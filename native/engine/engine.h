@@ -125,6 +125,7 @@ enum Flag : uint32_t {
   kNoDelay = 1u << 20,        // TCP_NODELAY is on
   kGathering = 1u << 21,      // spliced: only told of when much can be read
   kDeferring = 1u << 22,      // stream: in `deferring_`
+  kTraced = 1u << 23,         // stream: connects with a TTL of its own, and its error queue tells who gave it up
 };
 
 struct Socket {
@@ -158,6 +159,7 @@ struct Socket {
   int32_t quiet_looks;  // gathering: looks in a row that found nothing new
   // Datagrams
   Endpoint local;
+  int32_t path;  // what was last set of SendTo's word
 };
 
 // A run of bytes of a backlog.
@@ -182,6 +184,7 @@ struct Refusal {
   int32_t socket;
   uint32_t generation;
   int32_t error;
+  int32_t mtu;  // of the path, where it is too small; else 0
   int32_t length;
   Endpoint destination;
   uint8_t bytes[512];
@@ -239,7 +242,7 @@ class Engine {
   // The methods of engine.ts. Those that return a socket return -errno on failure.
   int32_t addLink(int fd);
   bool removeLink(int32_t link);
-  int32_t connectTo(const Endpoint& remote, const Endpoint* local);
+  int32_t connectTo(const Endpoint& remote, const Endpoint* local, int32_t hops);
   int32_t connectWith(int fd, const Endpoint& remote);
   int32_t pair(int32_t out[2]);
   int32_t listenOn(const Endpoint& local, int backlog);
@@ -337,6 +340,13 @@ class Engine {
   void reportRefusals();
   void sendDatagrams(int32_t id, const Endpoint* addresses, iovec* vectors, int count, int32_t segment);
   void sendOne(int32_t id, const Endpoint* addresses, iovec* vectors, int count, int32_t segment);
+
+  // path.cc
+  void setPath(Socket& socket, int32_t path);
+  static int32_t pathMtu(const Endpoint& destination);
+  static void traceConnect(int fd, int family, int32_t hops);
+  static void endTrace(Socket& socket);
+  void reportFailed(int32_t id);
 
   // splice.cc
   void startSplices();

@@ -59,6 +59,12 @@ enum class Op : int32_t {
   Reset = 9,
 };
 
+// The word `b` of SendTo: TTL in the low bits (0: the kernel's own), and whether routers may fragment (neither: as it was).
+constexpr int32_t kPathHops = 0xff;
+constexpr int32_t kPathSplit = 1 << 8;
+constexpr int32_t kPathWhole = 2 << 8;
+constexpr int32_t kPathFragments = kPathSplit | kPathWhole;
+
 // See src/wire/address.ts. Numbers of an IPv4 address stand in its last four bytes (::ffff:a.b.c.d).
 struct Endpoint {
   uint8_t family;

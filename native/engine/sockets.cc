@@ -167,7 +167,7 @@ int32_t Engine::startConnect(int fd, const Endpoint& remote) {
   return adopt(fd, Kind::Stream, remote.family, State::Connecting, kStreamEvents);
 }
 
-int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local) {
+int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local, int32_t hops) {
   if (full()) {
     counters_.sockets_refused++;
     return -EMFILE;
@@ -186,7 +186,9 @@ int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local) {
       return closeWith(fd, length == 0 ? EAFNOSUPPORT : errno);
     }
   }
+  if (hops > 0) traceConnect(fd, remote.family, hops);
   const int32_t id = startConnect(fd, remote);
+  if (id >= 0 && hops > 0) sockets_[id].flags |= kTraced;
   if (id >= 0 && memory_control_[0] != '\0' && !isLoopback(remote)) sockets_[id].unexamined = kExaminedAfter;
   return id;
 }

@@ -98,12 +98,14 @@ bool Engine::visitStream(int32_t id) {
       // It was connected, brought something, and is dead already: all in the order in which it happened.
       s.state = State::Open;
       s.error = error;
+      s.flags &= ~kTraced;
       counters_.connected++;
       event(EventKind::Connected, id);
     } else if (error != 0) {
       fail(id, error);
     } else if (s.flags & kWritable) {
       s.state = State::Open;
+      if (s.flags & kTraced) endTrace(s);
       counters_.connected++;
       event(EventKind::Connected, id);
       if (s.backlog == 0 && (s.flags & kShutdownWanted)) {
@@ -127,7 +129,7 @@ bool Engine::visitStream(int32_t id) {
   }
   if (s.flags & kReportFailed) {
     s.flags &= ~kReportFailed;
-    event(EventKind::Failed, id)[4] = s.error;
+    reportFailed(id);
     return false;
   }
   return more;

@@ -135,7 +135,7 @@ export class HostSockets implements Streams, Datagrams {
           if (!this.#isStale(id)) this.#streams[id]?.end(id);
           break;
         case EventKind.Failed:
-          this.#failed(id, events[at + 4]);
+          this.#failed(id, events[at + 4], events[at + 5], events[at + 6], record * ADDRESS_STRIDE);
           break;
         case EventKind.Accepted:
           this.#accepted(id, events[at + 4], record * ADDRESS_STRIDE);
@@ -175,8 +175,8 @@ export class HostSockets implements Streams, Datagrams {
 
   // Streams
 
-  connect(remote: Endpoint, local: Endpoint | null, handler: StreamHandler): number {
-    return this.#opened(this.#engine.connect(remote, local), this.#streams, handler);
+  connect(remote: Endpoint, local: Endpoint | null, handler: StreamHandler, hops = 0): number {
+    return this.#opened(this.#engine.connect(remote, local, hops), this.#streams, handler);
   }
 
   connectWith(fd: number, remote: Endpoint, handler: StreamHandler): number {
@@ -290,10 +290,11 @@ export class HostSockets implements Streams, Datagrams {
     segment: number,
     remote: Endpoint,
     source: Endpoint | null,
+    path = 0,
   ): void {
     if (this.#open[socket] !== 1) return;
     const at = this.#control[Control.CommandCount] * ADDRESS_STRIDE;
-    this.#command(Op.SendTo, socket, offset, length, segment, 0);
+    this.#command(Op.SendTo, socket, offset, length, segment, path);
     this.#commandAddresses.set(remote, at);
     if (source === null) this.#commandAddresses.fill(0, at + ENDPOINT_LENGTH, at + ADDRESS_STRIDE);
     else this.#commandAddresses.set(source, at + ENDPOINT_LENGTH);
@@ -339,10 +340,10 @@ export class HostSockets implements Streams, Datagrams {
     this.#listeners[socket] = null;
   }
 
-  #failed(socket: number, errno: number): void {
+  #failed(socket: number, errno: number, type: number, code: number, at: number): void {
     const handler = this.#streams[socket];
     if (this.#open[socket] === 1) this.close(socket);
-    handler?.failed(socket, errno);
+    handler?.failed(socket, errno, type < 0 ? undefined : { type, code, addresses: this.#eventAddresses, at });
   }
 
   #accepted(listener: number, socket: number, at: number): void {

@@ -13,14 +13,22 @@ export interface StreamHandler {
   data(socket: number, offset: number, length: number): void;
   end(socket: number): void;
   /** The socket is of no more use; it has been given back already. `errno` as in errno(3). */
-  failed(socket: number, errno: number): void;
+  failed(socket: number, errno: number, report?: Report): void;
   drained(socket: number): void;
+}
+
+/** An ICMP error that ended a connect(): its type and code, and at `at + 24` of `addresses` who sent it. */
+export interface Report {
+  readonly type: number;
+  readonly code: number;
+  readonly addresses: Uint8Array;
+  readonly at: number;
 }
 
 export interface DatagramHandler {
   /** `segment`: bytes of each datagram if several follow each other, else 0. `addresses` at `at`: from, to (see ADDRESS_STRIDE). */
   datagram(socket: number, offset: number, length: number, segment: number, addresses: Uint8Array, at: number): void;
-  /** `offset`, `length`: the beginning of the datagram that failed. `type` is -1 where the host itself refused. */
+  /** `offset`, `length`: the beginning of the datagram that failed. `type` is -1 where the host itself refused. `info`: the path's MTU, if that is the matter. */
   datagramFailed(
     socket: number,
     errno: number,
@@ -41,7 +49,8 @@ export interface ListenHandler {
 
 /** The numbers that are returned are sockets (≥ 0) or -errno. */
 export interface Streams {
-  connect(remote: Endpoint, local: Endpoint | null, handler: StreamHandler): number;
+  /** `hops`: TTL or hop limit; 0: the host's own. */
+  connect(remote: Endpoint, local: Endpoint | null, handler: StreamHandler, hops?: number): number;
   connectWith(fd: number, remote: Endpoint, handler: StreamHandler): number;
   /** Two sockets that are connected with each other, for a service of ours: what one sends is the other's data. Both hear connected(). */
   pair(first: StreamHandler, second: StreamHandler): readonly [number, number] | number;
@@ -75,7 +84,7 @@ export interface Datagrams {
   open(family: 4 | 6, local: Endpoint | null, handler: DatagramHandler): number;
   openWith(fd: number, remote: Endpoint | null, handler: DatagramHandler): number;
   openPing(family: 4 | 6, local: Endpoint | null, handler: DatagramHandler): number;
-  /** `source` null: the socket's own. `segment`: bytes of each datagram if [offset, offset+length) holds several, else 0. */
+  /** `source` null: the socket's own. `segment`: bytes of each datagram if [offset, offset+length) holds several, else 0. `path`: see Path in native/engine. */
   sendTo(
     socket: number,
     offset: number,
@@ -83,6 +92,7 @@ export interface Datagrams {
     segment: number,
     remote: Endpoint,
     source: Endpoint | null,
+    path?: number,
   ): void;
   /** Sends bytes that are not in the slab. False when this turn has no spare slot left. */
   sendCopyTo(socket: number, bytes: Uint8Array, remote: Endpoint, source: Endpoint | null): boolean;

@@ -4,19 +4,20 @@
  * Theory of operation. An echo request to one of our own addresses is answered at once. One to elsewhere goes out through a
  * ping socket of the host (SOCK_DGRAM, IPPROTO_ICMP or IPPROTO_ICMPV6: no privilege, where net.ipv4.ping_group_range allows it), one socket
  * per inside address, id and destination. The host's kernel writes an id of its own into each request and picks the replies by it;
- * the sandbox's id is put back here, the sequence number is never touched. Replies from anybody but the destination are dropped. An
+ * the sandbox's id is put back here, the sequence number is never touched. TTL and "don't fragment" are carried outside (host/path). Replies from anybody but the destination are dropped. An
  * error of the host (or EACCES for want of the sysctl) goes back as an ICMP error about the request.
  *
  * Everything else that the sandbox sends (errors about what we sent, timestamps, redirects) is counted and dropped.
  *
  * Bounds: LIMIT sockets; the longest idle goes first, each after IDLE milliseconds without a message.
- * Not here: neighbour discovery (stack/ingress-v6), TTL of requests (the host's own is used).
+ * Not here: neighbour discovery (stack/ingress-v6).
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { FlowTable } from "../flow/table.js";
 import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
 import { rejectReason, reporter } from "../host/failure.js";
+import { pathOutside } from "../host/path.js";
 import type { DatagramHandler, Datagrams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { Policy, Verdict } from "../policy/policy.js";
@@ -179,7 +180,8 @@ export class Icmp {
   #request(packet: Packet, ping: Ping): void {
     const { transport, end } = packet;
     ping.used();
-    this.#options.datagrams.sendTo(ping.socket, transport, end - transport, 0, ping.remote, null);
+    const path = pathOutside(packet, end - packet.network, Number.POSITIVE_INFINITY);
+    this.#options.datagrams.sendTo(ping.socket, transport, end - transport, 0, ping.remote, null, path);
   }
 
   #evict(): void {

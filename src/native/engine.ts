@@ -79,7 +79,7 @@ export enum EventKind {
   Data = 4,
   /** id: stream socket. The peer will send no more, and all that it sent has been reported. Reported again after each Rewind once the end is reached again. */
   End = 5,
-  /** id: stream socket; a: errno (a failed connect, a reset, a timeout). Nothing works on it any more; it still wants Close or Reset. */
+  /** id: stream socket; a: errno (a failed connect, a reset, a timeout); b: ICMP type, c: code of the report that ended a connect() with `hops`, else b is -1. Addresses: none, and who reported it. Nothing works on it any more; it still wants Close or Reset. */
   Failed = 6,
   /** id: stream socket. Its backlog, which was not 0, is 0, or fell below half of what it was when it was last reported. */
   Drained = 7,
@@ -87,7 +87,7 @@ export enum EventKind {
   Accepted = 8,
   /** id: datagram socket; slot, length: payload at HEADROOM; a: bytes of each datagram where several of the same source follow each other (the last may be shorter), else 0. Addresses: from, and the one that it came to. */
   Datagram = 9,
-  /** id: datagram socket; slot, length: the beginning of the datagram that caused it; a: errno; b: ICMP type, c: code, d: info (next-hop MTU); b is -1 where the host itself refused. Addresses: the original destination, and who reported it (family 0: nobody). */
+  /** id: datagram socket; slot, length: the beginning of the datagram that caused it; a: errno; b: ICMP type, c: code, d: info (next-hop MTU); b is -1 where the host itself refused (d is then the path's MTU, where that is too small). Addresses: the original destination, and who reported it (family 0: nobody). */
   DatagramFailed = 10,
   /** id: first socket, a: second socket, b: errno or 0. Both are closed already. */
   Spliced = 11,
@@ -98,7 +98,7 @@ export enum Op {
   Write = 1,
   /** id: stream socket; offset, length: payload within one slot of this turn. What the socket does not take now is kept and counted in its backlog. */
   Send = 2,
-  /** id: datagram socket; offset, length: payload in the slab; a: bytes of each datagram where it holds several, else 0. Addresses: destination, and our own source (family 0: the socket's). */
+  /** id: datagram socket; offset, length: payload in the slab; a: bytes of each datagram where it holds several, else 0; b: see Path. Addresses: destination, and our own source (family 0: the socket's). */
   SendTo = 3,
   /** id: stream socket; a: bytes from the front of the stream that the sandbox acknowledged and that may be forgotten. */
   Consume = 4,
@@ -112,6 +112,16 @@ export enum Op {
   Close = 8,
   /** id: any socket. Close it now, a stream with RST. No more events come from it. */
   Reset = 9,
+}
+
+/** Word `b` of Op.SendTo. */
+export enum Path {
+  /** These bits: TTL or hop limit; 0: the host's own. */
+  Hops = 0xff,
+  /** It may be fragmented, by routers too where that exists (IPv4). */
+  Split = 0x100,
+  /** It must not: what is too long for the path fails with EMSGSIZE and the path's MTU. Neither of both: as the socket's last one. */
+  Whole = 0x200,
 }
 
 export interface EngineMemory {
@@ -139,8 +149,8 @@ export interface Engine {
   addLink(fd: number): number;
   removeLink(link: number): void;
 
-  /** New non-blocking stream socket (TCP_NODELAY), connecting to `remote`, from `local` if given (port 0: any). Endpoints as in wire/address.ts. Returns its number or -errno. */
-  connect(remote: Uint8Array, local: Uint8Array | null): number;
+  /** New non-blocking stream socket (TCP_NODELAY), connecting to `remote`, from `local` if given (port 0: any), with TTL `hops` (0: the host's own). Endpoints as in wire/address.ts. Returns its number or -errno. */
+  connect(remote: Uint8Array, local: Uint8Array | null, hops: number): number;
   /** The same with a socket made elsewhere (inside a namespace). The descriptor is the engine's from now on, also on failure. */
   connectWith(fd: number, remote: Uint8Array): number;
   /** Two stream sockets that are connected with each other (socketpair), their numbers in `out` (2 words). Both report Connected. Returns 0 or -errno. */

@@ -241,6 +241,7 @@ export class IngressV6 {
     bytes.copyWithin(start - LOWER, slot, slot + LOWER);
     bytes.set(datagram.bytes.subarray(0, datagram.length), start);
     packet.hops = datagram.hops;
+    packet.dontFragment = false;
     packet.network = start;
     packet.end = start + datagram.length;
     const known = this.#chain.read(this.#view, start, packet.end, toGroup);

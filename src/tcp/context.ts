@@ -2,7 +2,7 @@
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { Timers } from "../flow/timers.js";
-import type { Streams } from "../host/sockets.js";
+import type { Report, Streams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { TcpFlow } from "./flow.js";
 import type { ReassemblyBudget } from "./reassembly.js";
@@ -79,8 +79,8 @@ export interface TcpContext {
   remove(flow: TcpFlow): void;
   /** The handshake is over, well or not: the flow counts as half-open no more. */
   settled(flow: TcpFlow): void;
-  /** The host did not let a dialled flow through: tells the sandbox, as errno(3) says, and removes the flow. */
-  unreachable(flow: TcpFlow, errno: number): void;
+  /** The host did not let a dialled flow through: tells the sandbox, as errno(3) or the ICMP error says, and removes the flow. */
+  unreachable(flow: TcpFlow, errno: number, report?: Report): void;
   /** True if one more challenge ACK may be sent now. */
   mayChallenge(): boolean;
   /** Remembers a flow whose window is small for want of memory, to open it again when there is some. */

@@ -21,7 +21,7 @@
  */
 import type { TimerOwner, Timer as WheelTimer } from "../flow/timers.js";
 import { Timer } from "../flow/timers.js";
-import type { StreamHandler } from "../host/sockets.js";
+import type { Report, StreamHandler } from "../host/sockets.js";
 import { MAX_PAYLOAD } from "../native/engine.js";
 import type { Address, Family } from "../wire/address.js";
 import type { TcpContext } from "./context.js";
@@ -167,11 +167,11 @@ export class TcpFlow implements StreamHandler, TimerOwner {
     if (socket === this.socket) hostEnded(this);
   }
 
-  failed(socket: number, errno: number): void {
+  failed(socket: number, errno: number, report?: Report): void {
     if (socket !== this.socket) return;
     this.socket = -1;
     if (this.state === State.Dialing) {
-      this.context.unreachable(this, errno);
+      this.context.unreachable(this, errno, report);
     } else {
       this.context.counters.add("tcp.host_reset");
       sendReset(this);

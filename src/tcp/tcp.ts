@@ -16,10 +16,12 @@ import type { Clock, Random } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { FlowTable } from "../flow/table.js";
 import { Timer, type Timers } from "../flow/timers.js";
-import type { StreamHandler, Streams } from "../host/sockets.js";
+import { rejectReason, reporter } from "../host/failure.js";
+import { hopsOutside } from "../host/path.js";
+import type { Report, StreamHandler, Streams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { Policy } from "../policy/policy.js";
-import { ADDRESS_LENGTH, type Address, equalAddress, familyOf } from "../wire/address.js";
+import { ADDRESS_LENGTH, type Address, endpointFamily, equalAddress, familyOf } from "../wire/address.js";
 import type { Packet } from "../wire/packet.js";
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 import { DEFAULTS, type TcpContext, type TcpOptions } from "./context.js";
@@ -267,11 +269,19 @@ export class Tcp implements TcpContext {
     this.#halfOpen--;
   }
 
-  unreachable(flow: TcpFlow, errno: number): void {
+  unreachable(flow: TcpFlow, errno: number, report?: Report): void {
     const { reason, counter } = rejectionOf(errno);
     this.counters.add(counter);
-    if (reason === Reject.PortUnreachable || flow.original === null) sendReset(flow);
-    else this.output.reject(flow.link, flow.original, reason, null, 0);
+    const { link, family, original } = flow;
+    if (reason === Reject.PortUnreachable || original === null) {
+      sendReset(flow);
+    } else if (report === undefined) {
+      this.output.reject(link, original, reason, null, 0);
+    } else {
+      const { type, code, addresses, at } = report;
+      const told = rejectReason(errno, endpointFamily(addresses, at + 24) === 6 ? 6 : 4, type, code);
+      this.output.reject(link, original, told, reporter(family, addresses, at), 0);
+    }
     flow.remove();
   }
 
@@ -373,7 +383,7 @@ export class Tcp implements TcpContext {
     synReceived(flow, segment);
     const socket =
       verdict.kind === "dial"
-        ? this.streams.connect(verdict.remote, verdict.local, flow)
+        ? this.streams.connect(verdict.remote, verdict.local, flow, hopsOutside(packet))
         : (this.#dns?.connect(flow) ?? -ECONNREFUSED);
     if (socket < 0) this.unreachable(flow, -socket);
     else flow.socket = socket;

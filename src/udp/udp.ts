@@ -11,6 +11,7 @@
  */
 
 import { rejectReason } from "../host/failure.js";
+import { pathOutside } from "../host/path.js";
 import type { Policy, Verdict } from "../policy/policy.js";
 import { type Address, endpointFamily } from "../wire/address.js";
 import { addWords, checksum, pseudoHeader } from "../wire/checksum.js";
@@ -24,6 +25,11 @@ import { PublishedPort, type PublishedPortOptions } from "./published.js";
 
 /** The longest payload of an IPv4 datagram. */
 const LONGEST_PAYLOAD = 65507;
+/**
+ * Bytes of the longest packet of which "don't fragment" is heard. A longer one says no more than that the MTU inside is
+ * larger than Ethernet's, of which the sender knows nothing: the host fragments it, and nothing is lost.
+ */
+const LONGEST_WHOLE = 1500;
 /** Where there is no room for another flow for now: the flow table (0), ENOMEM, ENFILE, EMFILE, ENOBUFS. */
 const SHORTAGES = new Set([0, 12, 23, 24, 105]);
 
@@ -106,7 +112,10 @@ export class Udp {
     if (peer.sent < 2) peer.sent++;
     peer.owner.used(peer);
     const segment = packet.segment < length - UDP_HEADER ? packet.segment : 0;
-    this.#parts.datagrams.sendTo(peer.socket, at + UDP_HEADER, length - UDP_HEADER, segment, peer.remote, peer.source);
+    const payload = length - UDP_HEADER;
+    const size = at - packet.network + UDP_HEADER + (segment > 0 ? segment : payload);
+    const path = pathOutside(packet, size, LONGEST_WHOLE);
+    this.#parts.datagrams.sendTo(peer.socket, at + UDP_HEADER, payload, segment, peer.remote, peer.source, path);
   }
 
   /** Sends a datagram of a service into the sandbox. Only within a turn. */

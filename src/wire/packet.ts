@@ -26,7 +26,7 @@ export class Packet {
   partialChecksum = false;
   /** Payload bytes of each segment or datagram of a super-frame; 0 for an ordinary one. */
   segment = 0;
-  /** IPv4 DF was set (always true for IPv6). */
+  /** IPv4 DF was set, or an IPv6 packet came whole. */
   dontFragment = false;
   /** True while `bytes` is the engine's slab, so that payload may be handed to Op.Send without a copy. */
   inSlab = true;

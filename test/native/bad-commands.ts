@@ -74,6 +74,8 @@ cases.push(
   ["SendTo with a segment of 65,536", (g) => [Op.SendTo, g.datagram, g.slot, 10, 65_536, 0]],
   ["Send to a listener", (g) => [Op.Send, g.listener, g.slot, 10, 0, 0]],
   ["Send to a datagram socket", (g) => [Op.Send, g.datagram, g.slot, 10, 0, 0]],
+  ["SendTo with a negative path", (g) => [Op.SendTo, g.datagram, g.slot, 10, 0, -1]],
+  ["SendTo with a path that is both whole and split", (g) => [Op.SendTo, g.datagram, g.slot, 10, 0, 0x300]],
   ["SendTo to a stream", (g) => [Op.SendTo, g.stream, g.slot, 10, 0, 0]],
   ["SendTo to a listener", (g) => [Op.SendTo, g.listener, g.slot, 10, 0, 0]],
   ["Consume of a listener", (g) => [Op.Consume, g.listener, 0, 0, 0, 0]],
@@ -96,7 +98,7 @@ async function withEngine(port: number, attempt: (engine: Engine, given: Given) 
     () => {},
     () => {},
   );
-  const stream = engine.connect(at("127.0.0.1", port), null);
+  const stream = engine.connect(at("127.0.0.1", port), null, 0);
   const listener = engine.listen(at("127.0.0.1", 0), 1);
   const datagram = engine.openDatagram(4, null);
   const link = engine.addLink(channel.peer);
@@ -216,7 +218,7 @@ for (const value of wrong) {
   // The types forbid all of these: that is the point.
   report(
     `connect(${name})`,
-    thrown(() => engine.connect(value as Uint8Array, null)),
+    thrown(() => engine.connect(value as Uint8Array, null, 0)),
   );
   report(
     `listen(${name})`,
@@ -299,7 +301,7 @@ for (const socket of [-1, SOCKETS, INT_MAX, 5]) {
 for (const family of [0, 5, 255]) {
   const remote = at("127.0.0.1", 1);
   remote[0] = family;
-  const result = engine.connect(remote, null);
+  const result = engine.connect(remote, null, 0);
   report(`connect to family ${family}`, result < 0 ? `errno ${-result}` : "");
 }
 engine.stop();

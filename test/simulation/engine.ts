@@ -19,6 +19,7 @@ import {
   HEADROOM,
   MAX_PAYLOAD,
   Op,
+  Path,
   SLOT_SIZE,
   VNET_HEADER,
 } from "../../src/native/engine.js";
@@ -35,6 +36,7 @@ export interface SimulatedOptions {
 
 const EMFILE = 24;
 const POISON = 0xdd;
+const NOBODY = new Uint8Array(ENDPOINT_LENGTH);
 
 type Socket = SimulatedStream | SimulatedDatagram | SimulatedListener;
 
@@ -151,19 +153,19 @@ export class SimulatedEngine implements Engine {
     this.#link(link).down = true;
   }
 
-  connect(remote: Uint8Array, local: Uint8Array | null): number {
-    const stream = new SimulatedStream(remote.slice(), local?.slice() ?? this.#anyLocal());
+  connect(remote: Uint8Array, local: Uint8Array | null, hops: number): number {
+    const stream = new SimulatedStream(remote.slice(), local?.slice() ?? this.#anyLocal(), hops);
     stream.connecting = "pending";
     return this.#open(stream);
   }
 
   connectWith(_fd: number, remote: Uint8Array): number {
-    return this.connect(remote, null);
+    return this.connect(remote, null, 0);
   }
 
   pair(out: Int32Array): number {
-    const first = this.connect(new Uint8Array(ENDPOINT_LENGTH), null);
-    const second = first < 0 ? first : this.connect(new Uint8Array(ENDPOINT_LENGTH), null);
+    const first = this.connect(new Uint8Array(ENDPOINT_LENGTH), null, 0);
+    const second = first < 0 ? first : this.connect(new Uint8Array(ENDPOINT_LENGTH), null, 0);
     if (second < 0) return second;
     const [one, other] = [this.#stream(first), this.#stream(second)];
     one.establish();
@@ -275,7 +277,11 @@ export class SimulatedEngine implements Engine {
       this.#event(EventKind.Drained, id);
     }
     if (stream.error !== 0) {
-      this.#event(EventKind.Failed, id, 0, 0, stream.error);
+      const { type = -1, code = 0, from = NOBODY } = stream.report ?? {};
+      const at = this.memory.control[Control.EventCount] * ADDRESS_STRIDE;
+      this.memory.eventAddresses.fill(0, at, at + ENDPOINT_LENGTH);
+      this.memory.eventAddresses.set(from, at + ENDPOINT_LENGTH);
+      this.#event(EventKind.Failed, id, 0, 0, stream.error, type, code);
       stream.error = 0;
       return;
     }
@@ -388,12 +394,13 @@ export class SimulatedEngine implements Engine {
         if (socket?.kind !== "datagram") throw new RangeError(`SendTo on socket ${id}`);
         this.#check(offset, length, 0);
         if (a < 0 || a > 65535) throw new RangeError(`SendTo with segments of ${a} bytes`);
+        if (b < 0 || b >= (Path.Split | Path.Whole)) throw new RangeError(`SendTo with path ${b}`);
         const at = index * ADDRESS_STRIDE;
         const remote = this.memory.commandAddresses.slice(at, at + ENDPOINT_LENGTH);
         const source = this.memory.commandAddresses.slice(at + ENDPOINT_LENGTH, at + ADDRESS_STRIDE);
         if (remote[0] !== 4 && remote[0] !== 6) throw new RangeError("SendTo without a destination");
         if (socket.closed) break;
-        socket.sent.push({ bytes: this.#slab.slice(offset, offset + length), segment: a, remote, source });
+        socket.sent.push({ bytes: this.#slab.slice(offset, offset + length), segment: a, remote, source, path: b });
         break;
       }
       case Op.Consume: {

@@ -19,6 +19,8 @@ export class SimulatedLink {
 export class SimulatedStream {
   readonly kind = "stream";
   readonly remote: Endpoint;
+  /** TTL that it connects with; 0: the host's own. */
+  readonly hops: number;
   readonly local: Endpoint;
   connected = false;
   /** What the sandbox sent and the socket took. */
@@ -37,6 +39,8 @@ export class SimulatedStream {
   chunk = MAX_PAYLOAD;
   endReported = false;
   error = 0;
+  /** The ICMP error that made it fail. */
+  report: { type: number; code: number; from: Endpoint } | null = null;
   connecting: "no" | "pending" | "done" = "no";
   readonly backlog: Uint8Array[] = [];
   lastReportedBacklog = 0;
@@ -46,8 +50,9 @@ export class SimulatedStream {
   /** Of a pair: the other one. */
   other: SimulatedStream | null = null;
 
-  constructor(remote: Endpoint, local: Endpoint) {
+  constructor(remote: Endpoint, local: Endpoint, hops = 0) {
     this.remote = remote;
+    this.hops = hops;
     this.local = local;
   }
 
@@ -57,8 +62,9 @@ export class SimulatedStream {
   }
 
   /** The socket fails: a refused connect, a reset. */
-  fail(errno: number): void {
+  fail(errno: number, report: { type: number; code: number; from: Endpoint } | null = null): void {
     this.error = errno;
+    this.report = report;
   }
 
   /** The host sends bytes. */
@@ -83,6 +89,8 @@ export class SimulatedStream {
 export interface SentDatagram {
   readonly bytes: Uint8Array;
   readonly segment: number;
+  /** Word `b` of SendTo. */
+  readonly path: number;
   readonly remote: Endpoint;
   readonly source: Endpoint;
 }
