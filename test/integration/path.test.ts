@@ -30,8 +30,8 @@ for (const world of WORLDS) {
   const { family, gateway, web } = world;
   test.serial(`IPv${family}: traceroute by UDP, ICMP and TCP, tracepath and ping show every router`, async (t) => {
     const bed = await withRouters(t);
-    const script = ["-U", "-I", "-T"]
-      .map((how) => `echo; echo "by ${how}"; traceroute -n -w 1 ${how} ${web}`)
+    const script = ["", "-U", "-I", "-T"]
+      .map((how) => `echo; echo "by traceroute ${how}"; traceroute -n -w 1 ${how} ${web}`)
       .join(";");
     const output = await bed
       .script(`${script}; echo; echo by tracepath; tracepath -n ${web}`, ["--root"], {})
