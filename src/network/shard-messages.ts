@@ -6,6 +6,8 @@ import type { NetworkConfig, ShardPlace } from "./network.js";
 export interface ShardStart {
   readonly config: Omit<NetworkConfig, "log" | "rested">;
   readonly place: ShardPlace;
+  /** Collect garbage in the thread, too, when a load has ended. */
+  readonly collects: boolean;
 }
 
 export type ToShard =

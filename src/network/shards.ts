@@ -74,10 +74,10 @@ export class ShardedNetwork implements OpenNetwork {
       throw error;
     }
     this.published = this.#first.published;
-    const { log, rested: _, ...rest } = config; // functions stay in their thread
+    const { log, rested, ...rest } = config; // functions stay in their thread
     this.#others = peers.slice(1).map((own, i) => {
       const place = { index: i + 1, count, peers: own, listeners: this.#first.listenersFor(i + 1) };
-      return new Shard(start({ config: rest, place }), log);
+      return new Shard(start({ config: rest, place, collects: rested !== undefined }), log);
     });
     this.failed = Promise.race([this.#first.failed, ...this.#others.map((shard) => shard.failed)]);
     this.failed.catch(() => {});

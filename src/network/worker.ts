@@ -13,14 +13,15 @@ import type { FromShard, ShardStart, ToShard } from "./shard-messages.js";
 
 type Kind = `${4 | 6}/${"stream" | "datagram"}`;
 
-function runShard(port: NonNullable<typeof parentPort>, { config, place }: ShardStart): void {
+function runShard(port: NonNullable<typeof parentPort>, { config, place, collects }: ShardStart): void {
   const tell = (message: FromShard): void => port.postMessage(message);
   const at =
     (level: keyof Log) =>
     (message: string, fields?: Record<string, unknown>): void =>
       tell({ kind: "log", level, message, fields });
   const log: Log = { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
-  const network = Network.openShard({ ...config, log }, place);
+  const rested = collects ? { rested: () => native().collectGarbage() } : {};
+  const network = Network.openShard({ ...config, log, ...rested }, place);
   network.failed.catch((error: Error) => tell({ kind: "failed", message: error.message }));
 
   tell({ kind: "up" });
