@@ -48,6 +48,7 @@ struct Options {
   X(wakeups, "engine.wakeups")                            \
   X(spins, "engine.spins")                                \
   X(yields, "engine.yields")                              \
+  X(yields_withheld, "engine.yields_withheld")            \
   X(naps, "engine.naps")                                  \
   X(sockets_open, "sockets.open")                         \
   X(sockets_refused, "sockets.refused")                   \

@@ -418,7 +418,10 @@ bool Engine::spin() {
 // but somebody busy, perhaps the sender: the kernel gives him his share without us.
 void Engine::giveWay() {
   const double before = monotonicMilliseconds();
-  if (before < yield_from_) return;
+  if (before < yield_from_) {
+    counters_.yields_withheld++;
+    return;
+  }
   counters_.yields++;
   (void)sched_yield();
   const double after = monotonicMilliseconds();

@@ -287,7 +287,10 @@ test("a burst of datagrams makes the engine yield the processor, a single one do
   await rig.until("201", () => inbox.single.length === 201);
   // It yields after the turn, and thus after this was told.
   await rig.turn(() => {});
-  t.true(rig.engine.counters()["engine.yields"] >= 3, "no turn takes more than 64 of them");
+  // Where somebody busy took the first of them for long, the others are withheld.
+  const { "engine.yields": yields, "engine.yields_withheld": withheld } = rig.engine.counters();
+  t.true(yields >= 1);
+  t.true(yields + withheld >= 3, "no turn takes more than 64 of them");
   sender.close();
   rig.stop();
 });
