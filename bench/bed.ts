@@ -132,6 +132,7 @@ export class Bed {
   async close(): Promise<void> {
     await Promise.all([...this.#started].map((running) => this.stop(running)));
     await this.#holder.stop();
-    rmSync(this.directory, { recursive: true, force: true });
+    // Again where something of podman's, which outlives it for a moment, still writes there.
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }

@@ -10,6 +10,7 @@ import { renderDocument, renderMachine, renderTables } from "./report.js";
 import type { Report } from "./results.js";
 import { ROWS } from "./rows/all.js";
 import { type PlannedSetup, runPlan } from "./run.js";
+import { containers } from "./tools/containers.js";
 import { loopback } from "./tools/loopback.js";
 import { ours, oursWithShards } from "./tools/ours.js";
 import { pasta } from "./tools/pasta.js";
@@ -50,10 +51,15 @@ function checkHost(): void {
 }
 
 /** The tools that are here, with their versions. Those that are not are named on stderr and left out. */
-async function findTools({ tools: names, shards }: BenchOptions): Promise<{ tool: Tool; version: string }[]> {
+async function findTools({
+  tools: names,
+  shards,
+  containers: more,
+}: BenchOptions): Promise<{ tool: Tool; version: string }[]> {
   const found = [];
   const tools = TOOLS.filter((tool) => names.includes(tool.name));
   if (shards !== null) tools.splice(1, 0, oursWithShards(shards));
+  if (more) tools.push(...containers);
   for (const tool of tools) {
     try {
       found.push({ tool, version: await tool.version() });

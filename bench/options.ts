@@ -17,6 +17,8 @@ export interface BenchOptions {
   readonly variants: readonly Variant[];
   /** Measures ours with so many shards too; null: not. */
   readonly shards: number | null;
+  /** Measures podman and RootlessKit too, over slirp4netns and over ours in its place. */
+  readonly containers: boolean;
   readonly json: string | null;
   readonly svg: string | null;
   readonly writeDocs: boolean;
@@ -35,6 +37,7 @@ export const USAGE = `Usage: npm run bench -- [options]
   --rounds N          measurements of each, 1 to 99 (3)
   --seconds N         of a measurement, 1 to 60 (1); the rows with one flow take twice as long
   --shards N          measure netns-rootless with N shards too, 2 to 16
+  --containers        measure podman and RootlessKit too, each over slirp4netns and over ours in its place
   --json FILE         write every value to FILE
   --svg FILE          write the plot to FILE
   --write-docs        write docs/benchmarks.md and docs/benchmarks.svg
@@ -62,6 +65,7 @@ export function parseOptions(args: readonly string[], known: Known): BenchOption
       rounds: { type: "string", default: "3" },
       seconds: { type: "string", default: "1" },
       shards: { type: "string" },
+      containers: { type: "boolean", default: false },
       json: { type: "string" },
       svg: { type: "string" },
       "write-docs": { type: "boolean", default: false },
@@ -86,6 +90,7 @@ export function parseOptions(args: readonly string[], known: Known): BenchOption
     congestion: values.congestion ?? null,
     variants: choose("--variants", values.variants, variants),
     shards: values.shards === undefined ? null : wholeNumber("--shards", values.shards, 16, 2),
+    containers: values.containers,
     json: values.json ?? null,
     svg: values.svg ?? null,
     writeDocs: values["write-docs"],

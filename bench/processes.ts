@@ -158,7 +158,9 @@ export function cpuSeconds(pids: readonly number[]): number {
 export function processTree(pid: number, except: readonly string[]): number[] {
   const read = (file: string) => readFileSync(`/proc/${pid}/${file}`, "utf8").trim();
   if (except.includes(read("comm"))) return [];
-  const children = read(`task/${pid}/children`).split(" ").filter(Boolean).map(Number);
+  // Of every thread: a program in Go starts others from any of its own.
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const children = threads.flatMap((thread) => read(`task/${thread}/children`).split(" ").filter(Boolean).map(Number));
   return [pid, ...children.flatMap((child) => processTree(child, except))];
 }
 

@@ -71,6 +71,8 @@ bed, without a sandbox: no tool can beat it.
 | UDP | iperf3 -u -b 0: one datagram per system call, as many as go. With UDP_SEGMENT: up to 45 per call, as QUIC programs do |
 | start | the median of 5 starts of the tool with the command \`true\` |
 | memory, processor time, wake-ups | of the tool's own processes, in a sandbox that does nothing, and after the other rows |
+| between two members | iperf3 from one sandbox of a network to another; beside it, two namespaces of the bed that a pair of veth joins |
+| a capture | iperf3 before, while \`capture\` writes every packet to /dev/null, and after |
 | idle flows | iperf3 beside 10,000 connections that do nothing, and alone before and after |
 | the stack alone | frames in bursts of 64 through the TypeScript stack on an engine that moves nothing; what a frame leaves on the heap, one measurement's noise included |
 

@@ -6,7 +6,7 @@
  * end. Where that does not work (a build machine may forbid namespaces), the cache has what ran until then.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -98,9 +98,9 @@ function makeCache() {
   const script = new Script(readFileSync(bundle, "latin1"), { filename: bundle });
   const start = path.join(root, "dist/src/cli/start.cjs");
   process.argv[1] = start;
+  const file = openSync(`${cache}.new`, "w"); // now: at the end it is confined, and opens no file
   process.on("exit", () => {
-    writeFileSync(`${cache}.new`, script.createCachedData());
-    renameSync(`${cache}.new`, cache);
+    writeSync(file, script.createCachedData());
     process.reallyExit(0);
   });
   const load = createRequire(start);
@@ -115,4 +115,6 @@ if (process.env[TRIAL]) {
   const { NODE_OPTIONS: _, ...env } = process.env;
   const words = ["front", process.execPath, fileURLToPath(import.meta.url), "run", "--", "true"];
   spawnSync(launcher, words, { env: { ...env, [TRIAL]: "1" }, stdio: "ignore", timeout: TRIAL_MS });
+  if ((statSync(`${cache}.new`, { throwIfNoEntry: false })?.size ?? 0) > 0) renameSync(`${cache}.new`, cache);
+  else rmSync(`${cache}.new`, { force: true });
 }

@@ -1,35 +1,47 @@
 /**
  * `npm test`: installs (on a fresh clone), builds, lints, runs every test with ava, and ends with one line `N passed, N failed`.
- * The integration tests run a second time with `--shards 2`.
- * Arguments are handed to ava: `npm test -- dist/test/policy/*.test.js`. Uses nothing but Node itself until `npm ci` has run.
+ * The integration tests run a second time with `--shards 2`, and most of those with the offloads of every sandbox off and all that
+ * enters and leaves it captured; then tshark says whether anything of it is wrong. Arguments are handed to ava:
+ * `npm test -- dist/test/policy/*.test.js`; `npm test -- --captured` is the captured run alone. Uses nothing but Node itself until
+ * `npm ci` has run.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, readdirSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { judge } from "./captures.mjs";
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
 
 /** Programs that the tests call, and Debian's packages that have them. */
 const TOOLS = {
+  buildah: "buildah",
+  busybox: "busybox-static",
   curl: "curl",
   dig: "dnsutils",
   dnsmasq: "dnsmasq-base",
+  dumpcap: "wireshark-common",
   ethtool: "ethtool",
   expect: "expect",
   gcc: "build-essential",
   git: "git",
+  hostname: "hostname",
   ip: "iproute2",
   iperf3: "iperf3",
   make: "build-essential",
+  mergecap: "wireshark-common",
   nc: "netcat-openbsd",
   nginx: "nginx-light",
   nsenter: "util-linux",
   ping: "iputils-ping",
+  podman: "podman",
   ps: "procps",
   python3: "python3",
+  rootlessctl: "rootlesskit",
+  rootlesskit: "rootlesskit",
+  runc: "runc",
   socat: "socat",
   ss: "iproute2",
   tcpdump: "tcpdump",
@@ -112,19 +124,88 @@ async function runAva(title, args, env = {}) {
   if (status !== 0 && failed === before) failed++;
 }
 
+const compiled = (name) => `dist/test/integration/${name}.test.js`;
+const SHARDED = { NETNS_ROOTLESS_TEST_SHARDS: "2" };
+
+async function runCaptured() {
+  const directory = mkdtempSync(path.join(root, "dist/captures-"));
+  const args = [...TOO_MUCH.flatMap((title) => ["--match", `!${title}`]), ...CAPTURED.map(compiled)];
+  const before = failed;
+  await runAva("ava, in two shards, every sandbox captured and without offloads", args, {
+    ...SHARDED,
+    NETNS_ROOTLESS_TEST_CAPTURE: directory,
+  });
+  const isRight = await judge(directory).catch((error) => console.log(`# ${error.message}`));
+  if (isRight) passed++;
+  else failed++;
+  if (failed === before) rmSync(directory, { recursive: true });
+  else console.log(`# the captures are in ${directory}`);
+}
+
+/** What the captured run leaves out, in two shards. */
+async function runSharded() {
+  const names = readdirSync("dist/test/integration")
+    .filter((name) => name.endsWith(".test.js"))
+    .map((name) => name.slice(0, -".test.js".length))
+    .filter((name) => !ANY_SHARDS.includes(name) && !CAPTURED.includes(name));
+  await runAva("ava, every network in two shards", names.map(compiled), SHARDED);
+  const much = TOO_MUCH.flatMap((title) => ["--match", title]);
+  await runAva("ava, in two shards, what is too much for a capture", [...much, ...CAPTURED.map(compiled)], SHARDED);
+}
+
 /** What has nothing to do with the number of shards, or chooses it itself. */
-const ANY_SHARDS = ["bed.test.js", "doctor.test.js", "shards.test.js", "start.test.js"];
+const ANY_SHARDS = [
+  "bed",
+  "doctor",
+  "examples",
+  "joining",
+  "listening",
+  "members",
+  "names",
+  "networks",
+  "pcap",
+  "reach",
+  "segmentation",
+  "servers",
+  "shards",
+  "start",
+  "tap",
+  "vxlan",
+  "watching",
+];
+
+/**
+ * Every way of bytes in and out of a sandbox. What is left out: what looks at processes, namespaces, memory or routes, brings its own namespace,
+ * or sends what is malformed (isolation).
+ */
+const CAPTURED = [
+  "autoconfiguration",
+  "dns",
+  "families",
+  "many",
+  "multicast",
+  "networks",
+  "outbound",
+  "path",
+  "publish",
+  "reach",
+  "resolvers",
+  "tcp",
+  "udp",
+  "uplink",
+  "vxlan",
+];
+/** Of those, what says no more in a capture for being much: streams of hundreds of megabytes. */
+const TOO_MUCH = ["*1 GB*", "*100 MB each way*", "*stops for 5 s*", "*iperf3*", "*carries everything all the same*"];
 
 const chosen = process.argv.slice(2);
+if (chosen[0] === "--captured") {
+  await runCaptured();
+  finish(passed, failed);
+}
 await runAva("ava", chosen);
 if (chosen.length === 0) {
-  const files = readdirSync("dist/test/integration").filter(
-    (name) => name.endsWith(".test.js") && !ANY_SHARDS.includes(name),
-  );
-  await runAva(
-    "ava, every network in two shards",
-    files.map((name) => `dist/test/integration/${name}`),
-    { NETNS_ROOTLESS_TEST_SHARDS: "2" },
-  );
+  await runSharded();
+  await runCaptured();
 }
 finish(passed, failed);

@@ -11,9 +11,11 @@ const COMPILED = fileURLToPath(new URL("../src/", import.meta.url));
 /** Rooms (and files of the top) by floor, the highest first. */
 const FLOORS: readonly (readonly string[])[] = [
   ["cli", "index.ts"],
+  ["control"],
   ["network"],
+  ["watch", "proxy"],
   ["stack", "publish"],
-  ["tcp", "udp", "icmp", "services"],
+  ["tcp", "udp", "icmp", "services", "capture", "vxlan"],
   ["link", "host", "sandbox"],
   ["wire", "flow", "policy", "native"],
 ];

@@ -143,6 +143,11 @@ export class StillEngine implements Engine {
   }
 
   splice(): void {}
+  unsplice(): void {}
+
+  answers(): boolean {
+    return false;
+  }
 
   start(process: () => void): void {
     this.#process = process;

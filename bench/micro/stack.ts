@@ -82,7 +82,9 @@ export class BenchStack {
       timers,
     };
     const tcp = new Tcp(parts);
-    const dhcp = new DhcpServer({ address: sandbox, prefix: 24, gateway, dns: [], mtu, counters, respond: () => {} });
+    const addressOf = () => sandbox;
+    const dhcp = new DhcpServer({ addressOf, prefix: 24, gateway, dns: [], mtu, counters, respond: () => {} });
+    const udp = new Udp({ ...parts, dns: null, dhcp, dhcpv6: null });
     const ingress = new Ingress({
       slab: memory.slab,
       egress,
@@ -94,7 +96,7 @@ export class BenchStack {
       prefix: 24,
       own: [gateway],
       v6: null,
-      protocols: { tcp, udp: new Udp({ ...parts, dns: null, dhcp, dhcpv6: null }), icmp: new Icmp(parts) },
+      protocols: { tcp, udp, icmp: new Icmp({ ...parts, tcp, udp }) },
     });
     egress.addLink(LINK, true);
     neighbours.seed(LINK, sandbox, SANDBOX_MAC);

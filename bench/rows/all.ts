@@ -1,7 +1,9 @@
+import { capture } from "./capture.js";
 import { connectionsIn, connectionsOut } from "./connections.js";
 import { httpRows } from "./http.js";
 import { idle } from "./idle.js";
 import { idleFlows } from "./idle-flows.js";
+import { members } from "./members.js";
 import { publishedRows } from "./published.js";
 import { roundTripRows } from "./round-trip.js";
 import type { Row } from "./row.js";
@@ -19,6 +21,8 @@ export const ROWS: readonly Row[] = [
   connectionsIn,
   ...httpRows,
   ...udpRows,
+  members,
+  capture,
   start,
   stack,
   idleFlows,

@@ -31,6 +31,7 @@ export type Section =
   | "Connections and HTTP requests"
   | "UDP"
   | "Start, memory, idle flows"
+  | "Networks of several sandboxes"
   | "The stack alone, per frame";
 
 /** By the metrics' ids; one that is missing does not apply to this tool. */

@@ -1,25 +1,65 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { Bed } from "../bed.js";
 import { unusedPort } from "../ports.js";
 import { firstLine, processTree } from "../processes.js";
 import { Shell } from "../shell.js";
-import { awaitRoute, type Setup, setLoopbackCongestion, type Tool } from "./tool.js";
+import { awaitRoute, type Named, type Setup, setLoopbackCongestion, setSubnetCongestion, type Tool } from "./tool.js";
 
 /** As installed, which is how it starts fastest. */
 const PROGRAM = fileURLToPath(new URL("../../../scripts/bin", import.meta.url));
 const BUNDLE = fileURLToPath(new URL("../../bundle/netns-rootless.cjs", import.meta.url));
 
 /** With the same congestion control for all, the routes of the loopback inside have it too: for that one must be root there. */
-function command({ mtu, congestion }: Setup, shards: number, more: readonly string[]): string[] {
+function command({ mtu, congestion }: Setup, more: readonly string[]): string[] {
   const same = congestion === null ? [] : ["--congestion", congestion, "--root"];
-  return [PROGRAM, "run", "--mtu", `${mtu}`, "--shards", `${shards}`, ...same, ...more];
+  return ["run", "--mtu", `${mtu}`, ...same, ...more];
 }
 
-export const ours = withShards(1, {
-  name: "netns-rootless",
-  role: "ours",
-  abilities: ["network", "published", "launch", "stack"],
-});
+/** What begins a command about sandboxes with names, which are the bed's own. */
+export function commandInBed(bed: Bed): string[] {
+  return ["env", `XDG_RUNTIME_DIR=${bed.directory}`, PROGRAM];
+}
+
+/** It ends with the command that it runs, a shell. */
+async function named(bed: Bed, setup: Setup, name: string, options: readonly string[]): Promise<Named> {
+  const running = bed.start(`sandbox ${name}`, [...commandInBed(bed), ...options, "--name", name, "--", "sh"]);
+  const shell = new Shell(running);
+  const close = () => bed.stop(running);
+  try {
+    await awaitRoute(shell, setup.mtu);
+    if (setup.congestion !== null) await setSubnetCongestion(shell, setup.congestion);
+    return { name, shell, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+export const ours: Tool = {
+  ...withShards(1, {
+    name: "netns-rootless",
+    role: "ours",
+    abilities: ["network", "published", "launch", "stack", "members", "capture"],
+  }),
+
+  async pair(bed, setup) {
+    const server = await named(bed, setup, "bench-server", command(setup, ["--network", "bench"]));
+    try {
+      // What belongs to the network is the first one's to say.
+      const client = await named(bed, setup, "bench-client", ["run", "--root", "--network", "bench"]);
+      const close = async () => {
+        await Promise.all([client.close(), server.close()]);
+      };
+      return { client: client.shell, server: server.shell, address: server.name, close };
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+  },
+
+  named: (bed, setup) => named(bed, setup, "bench-captured", command(setup, [])),
+};
 
 /** The same with several threads, to stand beside it. */
 export function oursWithShards(shards: number): Tool {
@@ -30,7 +70,8 @@ export function oursWithShards(shards: number): Tool {
   });
 }
 
-function withShards(shards: number, what: Pick<Tool, "name" | "role" | "abilities">): Tool {
+function withShards(count: number, what: Pick<Tool, "name" | "role" | "abilities">): Tool {
+  const shards = ["--shards", `${count}`];
   return {
     ...what,
 
@@ -42,7 +83,7 @@ function withShards(shards: number, what: Pick<Tool, "name" | "role" | "abilitie
     async start(bed, setup) {
       const port = unusedPort();
       const publish = ["--publish", `0.0.0.0:${port}:${port}`];
-      const running = bed.start("netns-rootless", command(setup, shards, [...publish, "--", "sh"]));
+      const running = bed.start("netns-rootless", [PROGRAM, ...command(setup, [...shards, ...publish, "--", "sh"])]);
       const shell = new Shell(running);
       const close = () => bed.stop(running);
       try {
@@ -56,7 +97,7 @@ function withShards(shards: number, what: Pick<Tool, "name" | "role" | "abilitie
     },
 
     launch(_bed, setup, argv) {
-      return command(setup, shards, ["--", ...argv]);
+      return [PROGRAM, ...command(setup, [...shards, "--", ...argv])];
     },
   };
 }

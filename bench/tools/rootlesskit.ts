@@ -1,6 +1,6 @@
 /**
- * RootlessKit with its builtin port driver; its network is slirp4netns', which is measured by itself, so that here only
- * published ports and the start of a command count.
+ * RootlessKit with its builtin port driver; its network is slirp4netns', which is measured by itself, so that among the peers
+ * only published ports and the start of a command count (containers.ts has the rest).
  *
  * RootlessKit has newuidmap and newgidmap map a range of ids. These are setuid programs, which have no power in a user
  * namespace without root such as the bed; two scripts in their place map the one id that an ordinary user may map.
@@ -35,9 +35,14 @@ function standIns(bed: Bed): string {
   return directory;
 }
 
-function command(bed: Bed, { mtu }: Setup, more: readonly string[]): string[] {
+function command(bed: Bed, slirp4netns: string, { mtu }: Setup, more: readonly string[]): string[] {
   const state = mkdtempSync(join(bed.directory, "state-"));
-  const network = ["--net=slirp4netns", `--mtu=${mtu}`, "--disable-host-loopback"];
+  const network = [
+    "--net=slirp4netns",
+    `--slirp4netns-binary=${slirp4netns}`,
+    `--mtu=${mtu}`,
+    "--disable-host-loopback",
+  ];
   return [
     "env",
     `PATH=${standIns(bed)}:${process.env.PATH ?? "/usr/bin:/bin"}`,
@@ -48,37 +53,44 @@ function command(bed: Bed, { mtu }: Setup, more: readonly string[]): string[] {
   ];
 }
 
-export const rootlesskit: Tool = {
+export const rootlesskit = rootlessKitOver("slirp4netns", {
   name: "rootlesskit",
   role: "peer",
   abilities: ["published", "launch"],
+});
 
-  async version() {
-    const line = await firstLine("rootlesskit", ["--version"]);
-    if (line === null) throw new Error("rootlesskit is missing; on Debian: apt-get install rootlesskit");
-    return `${line.replace("rootlesskit version ", "")} (builtin port driver, slirp4netns)`;
-  },
+/** RootlessKit with this executable as its slirp4netns. */
+export function rootlessKitOver(slirp4netns: string, what: Pick<Tool, "name" | "role" | "abilities">): Tool {
+  return {
+    ...what,
 
-  async start(bed, setup) {
-    const port = unusedPort();
-    const publish = ["--port-driver=builtin", "--publish", `0.0.0.0:${port}:${port}/tcp`];
-    const running = bed.start("rootlesskit", command(bed, setup, [...publish, ...BOUND_SHELL]));
-    const shell = new Shell(running);
-    const close = () => bed.stop(running);
-    try {
-      await awaitRoute(shell, setup.mtu);
-      if (setup.congestion !== null) {
-        await setDefaultRouteCongestion(shell, setup.congestion);
-        await setLoopbackCongestion(shell, setup.congestion);
+    async version() {
+      const line = await firstLine("rootlesskit", ["--version"]);
+      if (line === null) throw new Error("rootlesskit is missing; on Debian: apt-get install rootlesskit");
+      return `${line.replace("rootlesskit version ", "")} (builtin port driver, slirp4netns)`;
+    },
+
+    async start(bed, setup) {
+      const port = unusedPort();
+      const publish = ["--port-driver=builtin", "--publish", `0.0.0.0:${port}:${port}/tcp`];
+      const running = bed.start("rootlesskit", command(bed, slirp4netns, setup, [...publish, ...BOUND_SHELL]));
+      const shell = new Shell(running);
+      const close = () => bed.stop(running);
+      try {
+        await awaitRoute(shell, setup.mtu);
+        if (setup.congestion !== null) {
+          await setDefaultRouteCongestion(shell, setup.congestion);
+          await setLoopbackCongestion(shell, setup.congestion);
+        }
+        return { shell, port, pids: processTree(running.pid, ["sh"]), close };
+      } catch (error) {
+        await close();
+        throw error;
       }
-      return { shell, port, pids: processTree(running.pid, ["sh"]), close };
-    } catch (error) {
-      await close();
-      throw error;
-    }
-  },
+    },
 
-  launch(bed, setup, argv) {
-    return command(bed, setup, argv);
-  },
-};
+    launch(bed, setup, argv) {
+      return command(bed, slirp4netns, setup, argv);
+    },
+  };
+}

@@ -19,13 +19,30 @@ export interface Sandbox {
   close(): Promise<void>;
 }
 
+/** Two sandboxes that reach each other. */
+export interface Pair {
+  readonly client: Shell;
+  readonly server: Shell;
+  /** Where the client finds the server. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+/** A sandbox that other commands of its tool know by a name. */
+export interface Named {
+  readonly name: string;
+  readonly shell: Shell;
+  close(): Promise<void>;
+}
+
 /**
  * What a tool can be measured at. `network`: what the sandbox does towards outside. `published`: ports that lead inside.
- * `launch`: it starts a command by itself. `stack`: its stack can be measured alone.
+ * `launch`: it starts a command by itself. `stack`: its stack can be measured alone. `members`: sandboxes that reach each other.
+ * `capture`: it can look at a sandbox's packets.
  */
-export type Ability = "network" | "published" | "launch" | "stack";
+export type Ability = "network" | "published" | "launch" | "stack" | "members" | "capture";
 
-/** `limit`: no tool, but what no tool can beat. `variant`: ours, set up otherwise; it stands beside and is compared with nobody. */
+/** `limit`: no tool, but what no tool can beat. `variant`: ours or a peer, set up otherwise; it stands beside and is compared with nobody. */
 export type Role = "ours" | "variant" | "peer" | "limit";
 
 export interface Tool {
@@ -38,6 +55,10 @@ export interface Tool {
   start(bed: Bed, setup: Setup): Promise<Sandbox>;
   /** The command that runs another in a new sandbox; for those that can `launch`. */
   launch(bed: Bed, setup: Setup, command: readonly string[]): readonly string[];
+  /** For those that have `members`. */
+  pair?(bed: Bed, setup: Setup): Promise<Pair>;
+  /** For those that can `capture`. */
+  named?(bed: Bed, setup: Setup): Promise<Named>;
 }
 
 /** A shell that ends with its parent, however that ends: a new user namespace makes a process forget what Bed.start said. */
@@ -53,6 +74,13 @@ export async function awaitRoute(shell: Shell, mtu: number): Promise<void> {
   }
   const links = await shell.must("ip -o link show up");
   if (!links.includes(` mtu ${mtu} `)) throw new Error(`no interface inside has MTU ${mtu}: ${links.trim()}`);
+}
+
+/** Sets the congestion control of what goes to the neighbours on the interface's own subnet; needs to be root inside. */
+export async function setSubnetCongestion(shell: Shell, name: string): Promise<void> {
+  await shell.must(
+    `ip -4 route show scope link | while read -r route; do ip route change $route congctl ${name}; done`,
+  );
 }
 
 const LOOPBACK_ROUTE = "local 127.0.0.1 dev lo table local proto kernel scope host src 127.0.0.1";

@@ -9,8 +9,13 @@
 #include <cstdio>
 #include <cstring>
 
+#include "broker.h"
 #include "channel.h"
+#include "confine.h"
 #include "engine.h"
+#include "execute.h"
+#include "hangup.h"
+#include "listener.h"
 #include "system.h"
 
 namespace netns {
@@ -112,8 +117,12 @@ bool readFamily(napi_env env, napi_value value, int32_t* out) {
 napi_value addLink(napi_env env, napi_callback_info info) {
   Call call;
   int32_t fd;
+  bool plain = false;
   if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &fd)) return nullptr;
-  const int32_t link = call.engine->addLink(fd);
+  if (!isNone(env, call.arguments[1]) && napi_get_value_bool(env, call.arguments[1], &plain) != napi_ok) {
+    return throwType(env, "plain must be true or false");
+  }
+  const int32_t link = call.engine->addLink(fd, plain);
   if (link >= 0) return number(env, link);
   char text[96];
   snprintf(text, sizeof(text), "descriptor %d cannot become a link: %s", fd, strerror(-link));
@@ -247,6 +256,22 @@ napi_value spliceTwo(napi_env env, napi_callback_info info) {
   const char* wrong = call.engine->splicePair(first, second);
   if (wrong != nullptr) napi_throw_range_error(env, nullptr, wrong);
   return nullptr;
+}
+
+napi_value unsplice(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t first;
+  if (readCall(env, info, &call) && readInteger(env, call.arguments[0], &first)) call.engine->unsplice(first);
+  return nullptr;
+}
+
+napi_value answers(napi_env env, napi_callback_info info) {
+  Call call;
+  int32_t first;
+  if (!readCall(env, info, &call) || !readInteger(env, call.arguments[0], &first)) return nullptr;
+  napi_value result;
+  napi_get_boolean(env, call.engine->answers(first), &result);
+  return result;
 }
 
 napi_value start(napi_env env, napi_callback_info info) {
@@ -423,6 +448,8 @@ napi_value init(napi_env env, napi_value exports) {
       {"localEndpoint", localEndpoint},
       {"keepAlive", keepAlive},
       {"splice", spliceTwo},
+      {"unsplice", unsplice},
+      {"answers", answers},
       {"start", start},
       {"wake", wake},
       {"trim", trim},
@@ -447,7 +474,12 @@ napi_value init(napi_env env, napi_value exports) {
   napi_create_function(env, "openPair", NAPI_AUTO_LENGTH, openPairOf, nullptr, &pair);
   napi_set_named_property(env, exports, "openListeners", listeners);
   napi_set_named_property(env, exports, "openPair", pair);
+  broker_init(env, exports);
   channel_init(env, exports);
+  listener_init(env, exports);
+  execute_init(env, exports);
+  hangup_init(env, exports);
+  confine_init(env, exports);
   return system_init(env, exports);
 }
 

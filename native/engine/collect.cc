@@ -40,7 +40,10 @@ int Engine::pollEvents() {
     const uint32_t events = ready[i].events;
     if (low & kLinkBit) {
       Link& link = links_[low & ~kLinkBit];
-      if (link.generation == generation && link.fd >= 0 && !link.down) link.readable = true;
+      if (link.generation == generation && link.fd >= 0 && !link.down) {
+        link.readable = true;
+        queueLink(static_cast<int32_t>(low & ~kLinkBit));
+      }
       continue;
     }
     const int32_t id = static_cast<int32_t>(low);

@@ -45,6 +45,7 @@ bool Engine::commit() {
     flushSends();
     flushDatagrams();
     startSplices();
+    endSplices();
   }
   releaseTurnSlots();
   return good;
@@ -60,6 +61,7 @@ bool Engine::carryOut(const int32_t* command, const Endpoint* addresses) {
   if (op == Op::Write) {
     if (id < 0 || id >= kMaxLinks || !links_[id].ever) return bad("no such link", command);
     if (length == 0 || slotOf(offset, length) < 0) return bad("the frame is not in memory of this turn", command);
+    if (links_[id].plain && length <= kVnetHeader) return bad("the frame is no longer than its virtio header", command);
     writeFrame(links_[id], offset, length);
     return true;
   }

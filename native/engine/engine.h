@@ -127,6 +127,7 @@ enum Flag : uint32_t {
   kGathering = 1u << 21,      // spliced: only told of when much can be read
   kDeferring = 1u << 22,      // stream: in `deferring_`
   kTraced = 1u << 23,         // stream: connects with a TTL of its own, and its error queue tells who gave it up
+  kUnsplice = 1u << 24,       // spliced, or about to be: ends after the commit
 };
 
 struct Socket {
@@ -174,9 +175,10 @@ struct Piece {
 struct Link {
   int32_t fd;
   bool ever;
+  bool plain;  // frames have no virtio header on the descriptor
   bool readable;
   bool down;
-  bool report_down;
+  bool queued;  // in the ring of those that may have frames
   uint32_t generation;
 };
 
@@ -241,7 +243,7 @@ class Engine {
   bool open();
 
   // The methods of engine.ts. Those that return a socket return -errno on failure.
-  int32_t addLink(int fd);
+  int32_t addLink(int fd, bool plain);
   bool removeLink(int32_t link);
   int32_t connectTo(const Endpoint& remote, const Endpoint* local, int32_t hops);
   int32_t connectWith(int fd, const Endpoint& remote);
@@ -254,6 +256,8 @@ class Engine {
   int32_t localEndpoint(int32_t socket, Endpoint* out);
   int32_t keepAlive(int32_t socket);
   const char* splicePair(int32_t first, int32_t second);  // null, or what is wrong
+  void unsplice(int32_t first);
+  bool answers(int32_t first) const;
   napi_status start(napi_value self, napi_value process, napi_value failed);
   void wake();
   void trim();
@@ -297,6 +301,7 @@ class Engine {
 
   // links.cc
   void readLinks();
+  void queueLink(int32_t number);
   void writeFrame(Link& link, int32_t offset, int32_t length);
 
   // sockets.cc
@@ -351,6 +356,8 @@ class Engine {
 
   // splice.cc
   void startSplices();
+  void endSplices();
+  bool leadsPair(int32_t first) const;
   bool visitSpliced(int32_t id);
   bool pump(int32_t from);
   bool copyThroughSlot(int32_t from);
@@ -428,6 +435,8 @@ class Engine {
   int32_t paused_count_ = 0;
   int32_t* splice_starts_ = nullptr;
   int32_t splice_start_count_ = 0;
+  int32_t* splice_ends_ = nullptr;
+  int32_t splice_end_count_ = 0;
   bool peek_offset_[2] = {false, false};  // IPv4, IPv6
   char host_control_[kControlName] = {0};
   char memory_control_[kControlName] = {0};  // empty: the host's is good enough, or nothing else may be had
@@ -437,8 +446,10 @@ class Engine {
   iovec* discard_vectors_ = nullptr;
 
   Link links_[kMaxLinks];
-  int32_t link_high_ = 0;
-  int32_t next_link_ = 0;  // where the next turn begins to read
+  // Links that may have frames, each at most once; one that was removed since is passed over.
+  int32_t ready_links_[kMaxLinks] = {0};
+  uint32_t ready_head_ = 0;
+  uint32_t ready_tail_ = 0;
 
   Refusal* refusals_ = nullptr;
   int32_t refusal_count_ = 0;

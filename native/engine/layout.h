@@ -9,6 +9,7 @@ constexpr int32_t kSlotSize = 69632;
 constexpr int32_t kHeadroom = 128;
 constexpr int32_t kMaxPayload = 65483;
 constexpr int32_t kControlArea = 1 << 20;
+constexpr int32_t kVnetHeader = 12;
 
 constexpr int32_t kEventStride = 8;
 constexpr int32_t kCommandStride = 6;
@@ -18,7 +19,7 @@ constexpr int32_t kAddressStride = 48;
 constexpr int32_t kMaxEvents = 4096;
 constexpr int32_t kMaxCommands = 32768;
 constexpr int32_t kSpares = 16;
-constexpr int32_t kMaxLinks = 64;
+constexpr int32_t kMaxLinks = 256;
 
 enum Control : int32_t {
   kEventCount = 0,

@@ -1,10 +1,14 @@
 // Links: one read per frame into a slot of its own, one write per frame. A link is a TAP, or one end of a pair of sockets
-// that hands frames from one engine to another.
+// that hands frames from one engine to another. Only a plain TAP's descriptor has no virtio header before each frame: it is zero
+// then, and left away in writing.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "engine.h"
 
@@ -14,6 +18,8 @@ namespace {
 
 constexpr int kFramesPerTurn = 64;
 constexpr int kBytesPerTurn = 256 * 1024;
+// The smallest share of a turn.
+constexpr int kLeastFrames = 4;
 // Links are marked among the sockets of epoll by this bit of the id.
 constexpr uint64_t kLinkBit = 1u << 31;
 
@@ -28,7 +34,7 @@ int openPair(int fds[2]) {
   return 0;
 }
 
-int32_t Engine::addLink(int fd) {
+int32_t Engine::addLink(int fd, bool plain) {
   if (fd < 0) return -EBADF;
   int32_t number = 0;
   while (number < kMaxLinks && links_[number].fd >= 0) number++;
@@ -52,8 +58,8 @@ int32_t Engine::addLink(int fd) {
     close(fd);
     return -error;
   }
-  link = Link{fd, true, true, false, false, generation};
-  if (number >= link_high_) link_high_ = number + 1;
+  link = Link{fd, true, plain, true, false, link.queued, generation};
+  queueLink(number);
   wake();
   return number;
 }
@@ -66,23 +72,38 @@ bool Engine::removeLink(int32_t number) {
   close(link.fd);
   link.fd = -1;
   link.readable = false;
-  link.report_down = false;
   return true;
 }
 
-// A burst of frames. Links take turns in being first.
+void Engine::queueLink(int32_t number) {
+  if (links_[number].queued) return;
+  links_[number].queued = true;
+  ready_links_[ready_tail_++ % kMaxLinks] = number;
+}
+
+// A burst of frames. Links that have some take turns, each with a share of what one turn takes, so that none waits for another
+// that never ends. Idle ones cost nothing.
 void Engine::readLinks() {
   int frames = kFramesPerTurn;
   int bytes = kBytesPerTurn;
-  for (int32_t i = 0; i < link_high_; i++) {
-    const int32_t number = (next_link_ + i) % link_high_;
+  const int ready = std::max(1, static_cast<int>(ready_tail_ - ready_head_));
+  const int frame_share = std::max(kLeastFrames, kFramesPerTurn / ready);
+  const int byte_share = kBytesPerTurn / std::min(ready, kFramesPerTurn);
+  while (ready_head_ != ready_tail_) {
+    const int32_t number = ready_links_[ready_head_ % kMaxLinks];
     Link& link = links_[number];
-    while (link.readable && frames > 0 && bytes > 0 && free_count_ > kSlotsForSockets && !eventsFull()) {
-      const ssize_t n = read(link.fd, slotAt(free_slots_[free_count_ - 1]), kSlotSize);
+    const int frames_until = frames - frame_share;
+    const int bytes_until = bytes - byte_share;
+    while (link.readable && frames > frames_until && bytes > bytes_until) {
+      if (frames <= 0 || bytes <= 0 || free_count_ <= kSlotsForSockets || eventsFull()) return;
+      uint8_t* slot = slotAt(free_slots_[free_count_ - 1]);
+      const int32_t header = link.plain ? kVnetHeader : 0;
+      const ssize_t n = read(link.fd, slot + header, static_cast<size_t>(kSlotSize - header));
       if (n > 0) {
+        memset(slot, 0, static_cast<size_t>(header));
         int32_t* record = event(EventKind::Frame, number);
         record[2] = takeSlot();
-        record[3] = static_cast<int32_t>(n);
+        record[3] = header + static_cast<int32_t>(n);
         frames--;
         bytes -= static_cast<int>(n);
         counters_.frames_read++;
@@ -96,11 +117,17 @@ void Engine::readLinks() {
       (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, link.fd, nullptr);
       event(EventKind::LinkDown, number);
     }
+    ready_head_++;
+    link.queued = false;
+    if (link.readable) queueLink(number);
   }
-  if (link_high_ > 0) next_link_ = (next_link_ + 1) % link_high_;
 }
 
 void Engine::writeFrame(Link& link, int32_t offset, int32_t length) {
+  if (link.plain) {
+    offset += kVnetHeader;
+    length -= kVnetHeader;
+  }
   ssize_t n = -1;
   if (link.fd >= 0 && !link.down) {
     do n = write(link.fd, slab_ + offset, static_cast<size_t>(length));

@@ -92,7 +92,7 @@ void Mapping::release() {
 
 Engine::Engine(napi_env env, const Options& options)
     : env_(env), options_(options), slots_(options.slots), max_sockets_(options.max_sockets) {
-  for (Link& link : links_) link = Link{-1, false, false, false, false, 0};
+  for (Link& link : links_) link = Link{-1, false, false, false, false, false, 0};
   spin_budget_ = options.spin_microseconds;
   due_at_ = sweep_at_ = gather_at_ = timer_at_ = kNever;
 }
@@ -152,6 +152,7 @@ bool Engine::open() {
   free_sockets_ = table<int32_t>(sockets);
   ring_ = table<int32_t>(ring_mask_);
   splice_starts_ = table<int32_t>(sockets);
+  splice_ends_ = table<int32_t>(sockets);
   refusals_ = table<Refusal>(kRefusals);
   pipes_ = table<Pipe>(sockets);
   idle_pipes_ = table<int32_t>(kIdlePipes);
@@ -161,7 +162,7 @@ bool Engine::open() {
   discard_vectors_ = table<iovec>(kDiscardVectors);
   ring_mask_--;
   if (!free_slots_ || !kept_ || !turn_of_ || !turn_slots_ || !pieces_ || !sockets_ || !free_sockets_ || !ring_ ||
-      !splice_starts_ || !refusals_ || !pipes_ || !idle_pipes_ || !deferring_ || !unused_pipes_ || !discard_ || !discard_vectors_) {
+      !splice_starts_ || !splice_ends_ || !refusals_ || !pipes_ || !idle_pipes_ || !deferring_ || !unused_pipes_ || !discard_ || !discard_vectors_) {
     errno = ENOMEM;
     return false;
   }
@@ -189,7 +190,7 @@ Engine::~Engine() {
   if (shared_mapping_ != nullptr) shared_mapping_->release();
   for (void* memory : {static_cast<void*>(free_slots_), static_cast<void*>(kept_), static_cast<void*>(turn_of_),
                        static_cast<void*>(turn_slots_), static_cast<void*>(pieces_), static_cast<void*>(sockets_),
-                       static_cast<void*>(free_sockets_), static_cast<void*>(ring_), static_cast<void*>(splice_starts_),
+                       static_cast<void*>(free_sockets_), static_cast<void*>(ring_), static_cast<void*>(splice_starts_), static_cast<void*>(splice_ends_),
                        static_cast<void*>(refusals_), static_cast<void*>(pipes_), static_cast<void*>(idle_pipes_), static_cast<void*>(deferring_),
                        static_cast<void*>(unused_pipes_), static_cast<void*>(discard_),
                        static_cast<void*>(discard_vectors_)}) {
@@ -317,11 +318,8 @@ void Engine::onIdle(uv_idle_t* handle) {
 
 bool Engine::hasWork() const {
   if (again_ || ring_head_ != ring_tail_ || refusal_count_ > 0) return true;
-  if (free_count_ <= kSlotsForSockets) return false;  // links wait for slots, which come back with readiness
-  for (int32_t i = 0; i < link_high_; i++) {
-    if (links_[i].readable) return true;
-  }
-  return false;
+  // Without slots links wait; these come back with readiness.
+  return ready_head_ != ready_tail_ && free_count_ > kSlotsForSockets;
 }
 
 void Engine::run() {

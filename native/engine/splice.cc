@@ -86,6 +86,36 @@ void Engine::startSplices() {
   splice_start_count_ = 0;
 }
 
+bool Engine::leadsPair(int32_t first) const {
+  if (first < 0 || first >= max_sockets_) return false;
+  const Socket& s = sockets_[first];
+  return s.kind == Kind::Stream && s.leader && s.peer >= 0 && (s.state == State::Spliced || (s.flags & kSpliceWanted));
+}
+
+// Within a turn the commit may still hold orders for the two.
+void Engine::unsplice(int32_t first) {
+  if (!leadsPair(first) || (sockets_[first].flags & kUnsplice)) return;
+  if (!in_turn_) {
+    closeSocket(first, true);
+    return;
+  }
+  sockets_[first].flags |= kUnsplice;
+  splice_ends_[splice_end_count_++] = first;
+}
+
+void Engine::endSplices() {
+  for (int32_t i = 0; i < splice_end_count_; i++) {
+    const int32_t first = splice_ends_[i];
+    if (leadsPair(first) && (sockets_[first].flags & kUnsplice)) closeSocket(first, true);
+  }
+  splice_end_count_ = 0;
+}
+
+bool Engine::answers(int32_t first) const {
+  if (!leadsPair(first)) return false;
+  return !(sockets_[sockets_[first].peer].flags & kDirectionDone);
+}
+
 bool Engine::visitSpliced(int32_t id) {
   Socket& s = sockets_[id];
   const int32_t peer = s.peer;

@@ -1,4 +1,4 @@
-// Adds closeFd, waitForChild and fillRandom (src/native/system.ts) to the addon's exports.
+// Adds the functions of src/native/system.ts that are not elsewhere to the addon's exports.
 #ifndef NETNS_SYSTEM_H
 #define NETNS_SYSTEM_H
 

@@ -13,6 +13,10 @@
  * The environment. Node loads the certificates of NODE_EXTRA_CA_CERTS before anything else, for some 30 ms, and we use no TLS:
  * Node gets the variable under another name. The launcher was forked before, so the command has all as the caller gave it.
  *
+ * Node raises its limit of descriptors. What it becomes later (`exec`) gets the caller's again, so Node is told.
+ *
+ * libuv opens no io_uring of its own, even if the caller wishes so: what goes through one is seen by no filter (engine/confine.cc).
+ *
  * glibc gives each thread of V8's compiler a heap of its own, of which some MB are never given back: Node gets one for all.
  */
 #include "front.h"
@@ -23,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +37,9 @@
 #define CHANNEL_VARIABLE "NETNS_ROOTLESS_LAUNCHER"
 #define CERTIFICATES "NODE_EXTRA_CA_CERTS"
 #define KEPT_CERTIFICATES "NETNS_ROOTLESS_EXTRA_CA_CERTS"
+#define DESCRIPTORS "NETNS_ROOTLESS_NOFILE"
+#define RINGS "UV_USE_IO_URING"
+#define KEPT_RINGS "NETNS_ROOTLESS_IO_URING"
 #define HEAPS "MALLOC_ARENA_MAX"
 #define HEAPS_ARE_OURS "NETNS_ROOTLESS_ARENA_MAX"
 
@@ -61,11 +69,21 @@ static bool fork_launcher(char place[32]) {
   return false;
 }
 
+static bool makes_sandbox(const char *command) { return !strcmp(command, "run") || !strcmp(command, "create"); }
+
 static void keep_certificates(void) {
   const char *file = getenv(CERTIFICATES);
   if (!file || !*file) return;
   setenv(KEPT_CERTIFICATES, file, 1);
   unsetenv(CERTIFICATES);
+}
+
+static void tell_limit(void) {
+  struct rlimit limit;
+  char text[32];
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  snprintf(text, sizeof text, "%llu", (unsigned long long)limit.rlim_cur);
+  setenv(DESCRIPTORS, text, 1);
 }
 
 static void use_one_heap(void) {
@@ -75,17 +93,25 @@ static void use_one_heap(void) {
   setenv(HEAPS_ARE_OURS, "1", 1);
 }
 
+static void use_no_rings(void) {
+  const char *wish = getenv(RINGS);
+  setenv(KEPT_RINGS, wish ? wish : "", 1);
+  setenv(RINGS, "0", 1);
+}
+
 void begin_front(int count, char **arguments) {
   if (count < ARGUMENTS) {
     fputs("this is a part of netns-rootless: run netns-rootless instead\n", stderr);
     _exit(125);
   }
   char place[32] = "";
-  if (count > ARGUMENTS && !strcmp(arguments[ARGUMENTS], "run") && fork_launcher(place)) return;
+  if (count > ARGUMENTS && makes_sandbox(arguments[ARGUMENTS]) && fork_launcher(place)) return;
   if (*place) setenv(CHANNEL_VARIABLE, place, 1);
   else unsetenv(CHANNEL_VARIABLE);
   keep_certificates();
+  tell_limit();
   use_one_heap();
+  use_no_rings();
   execvp(arguments[NODE], arguments + NODE);
   bool by_path = !strchr(arguments[NODE], '/');
   const char *reason = by_path ? "not on your PATH" : strerror(errno);

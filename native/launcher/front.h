@@ -4,7 +4,7 @@
 
 /*
  * `launcher front NODE SCRIPT [ARGUMENT...]`: this process becomes NODE, which runs the script. Where the first argument is
- * `run`, a launcher is forked before, with its channel as CONTROL_FD, and this returns in that one only.
+ * `run` or `create`, a launcher is forked before, with its channel as CONTROL_FD, and this returns in that one only.
  */
 void begin_front(int count, char **arguments);
 

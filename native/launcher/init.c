@@ -1,6 +1,6 @@
 /*
  * Theory of operation. Init is process 1 of the sandbox's PID namespace (when the host allows one). It mounts, says
- * LINK_PREPARED, waits for LINK_START, forks the command and reports how that ended. It lives on until the supervisor
+ * LINK_PREPARED, waits for LINK_START, forks the command (if there is one) and reports how that ended. It lives on until the supervisor
  * kills it or the link closes, since what the command left running belongs to the sandbox until it is released; with it
  * ends all of the namespace.
  *
@@ -27,6 +27,7 @@
 
 #include "command.h"
 #include "control.h"
+#include "memory.h"
 #include "mounts.h"
 #include "processes.h"
 
@@ -85,6 +86,7 @@ static _Noreturn void run_init(const struct options *options, bool isolated, int
   sigaddset(&child, SIGCHLD);
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
   tell(link, LINK_PREPARED, closed, 0);
+  forget_code();
 
   pid_t command = -1;
   struct pollfd ready[] = {{.fd = link, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
@@ -98,7 +100,7 @@ static _Noreturn void run_init(const struct options *options, bool isolated, int
     if (ready[0].revents) {
       struct message message;
       if (control_receive(link, &message, NULL) <= 0) end(isolated);
-      if (message.kind == LINK_START && command < 0) command = start_command(options, link, mask);
+      if (message.kind == LINK_START && command < 0 && options->command) command = start_command(options, link, mask);
       if (message.kind == LINK_SIGNAL && command > 0) kill(command, message.a);
     }
   }

@@ -71,10 +71,12 @@ struct target enter_namespaces(const struct options *options) {
   target.inode = entry.st_ino;
   if (stat("/proc/self/ns/net", &own) == 0 && same_file(&entry, &own)) fail("target-own", EEXIST, "%s", path);
 
-  int owner = ioctl(network, NS_GET_USERNS);
-  if (owner < 0) fail("target-owner", errno, "%s", path);
-  if (fstat(owner, &entry) < 0 || stat("/proc/self/ns/user", &own) < 0) fail("target-owner", errno, "%s", path);
-  if (!same_file(&entry, &own) && setns(owner, CLONE_NEWUSER) < 0) fail("target-owner", errno, "%s", path);
+  int owner = options->userns ? open(options->userns, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : ioctl(network, NS_GET_USERNS);
+  const char *owner_path = options->userns ? options->userns : path;
+  if (owner < 0) fail("target-owner", errno, "%s", owner_path);
+  if (ioctl(owner, NS_GET_NSTYPE) != CLONE_NEWUSER) fail("target-userns", EINVAL, "%s", owner_path);
+  if (fstat(owner, &entry) < 0 || stat("/proc/self/ns/user", &own) < 0) fail("target-owner", errno, "%s", owner_path);
+  if (!same_file(&entry, &own) && setns(owner, CLONE_NEWUSER) < 0) fail("target-owner", errno, "%s", owner_path);
   if (setns(network, CLONE_NEWNET) < 0) fail("target-enter", errno, "%s", path);
   close(owner);
   close(network);

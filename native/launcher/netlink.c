@@ -48,12 +48,11 @@ int netlink_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned mtu, unsigned queue) {
+int netlink_set_link(int netlink, int index, bool up, const unsigned char *mac, unsigned mtu, unsigned queue) {
   struct request request;
   struct ifinfomsg *link = begin(&request, RTM_NEWLINK, 0, sizeof *link);
   link->ifi_index = index;
-  link->ifi_flags = IFF_UP;
-  link->ifi_change = IFF_UP;
+  if (up) link->ifi_flags = link->ifi_change = IFF_UP;
   if (mac) put(&request, IFLA_ADDRESS, mac, 6);
   if (mtu) put(&request, IFLA_MTU, &mtu, sizeof mtu);
   if (queue) put(&request, IFLA_TXQLEN, &queue, sizeof queue);

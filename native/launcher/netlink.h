@@ -5,8 +5,8 @@
 #include "options.h"
 
 int netlink_open(void);
-/* `mac` NULL, `mtu` 0, `queue` (frames) 0: leave as it is. Also sets the interface up. */
-int netlink_link_up(int netlink, int index, const unsigned char *mac, unsigned mtu, unsigned queue);
+/* `mac` NULL, `mtu` 0, `queue` (frames) 0: leave as it is. `up`: also sets the interface up. */
+int netlink_set_link(int netlink, int index, bool up, const unsigned char *mac, unsigned mtu, unsigned queue);
 /* Adds the subnet's address without the route that the kernel would add by itself, so that ours can carry metrics. */
 int netlink_add_address(int netlink, int index, const struct subnet *subnet);
 /* A route from the subnet's address: to everywhere by its gateway (`everywhere`), or to the subnet itself on the link.

@@ -7,6 +7,9 @@
  * through the TAP loses nothing and has no bandwidth to find out, so a paced control (BBR) only slows it down. The same holds
  * for the way to the namespace's own addresses, over which spliced connections come (those of IPv4: an IPv6 route of the kernel's
  * has a metric that no request can name). A namespace that is not of our making keeps those routes as they are.
+ *
+ * Such a namespace may also be wanted as it was found: then only what is the interface's own is set, or (unconfigured) nothing
+ * but its address on the link and its queue, and whoever is inside does the rest.
  */
 #include "network.h"
 
@@ -91,11 +94,12 @@ static void write_interface_sysctl(const struct options *options, const char *na
 static void write_sysctls(const struct options *options) {
   char value[32];
   bool ipv6 = options->v6.address.family == AF_INET6;
-  write_interface_sysctl(options, "disable_ipv6", ipv6 ? "0" : "1");
+  if (ipv6 || !options->as_found) write_interface_sysctl(options, "disable_ipv6", ipv6 ? "0" : "1");
   if (ipv6) {
     write_interface_sysctl(options, "accept_dad", "0"); /* nobody else is on this link */
     write_interface_sysctl(options, "accept_ra", "0");  /* all that it could tell is set here, and a second route has no congestion control */
   }
+  if (options->as_found) return;
   /* The kernel chooses a frame's queue by a hash of addresses and ports, but leaves the ports out of it where there is a flow label:
      then what we write, which has none, would not lead the answers to the same queue. */
   if (options->queues > 1) write_sysctl("ipv6/auto_flowlabels", "0");
@@ -149,13 +153,20 @@ static void add_subnet(int netlink, int index, const struct options *options, co
 struct tap create_network(const struct options *options) {
   int netlink = netlink_open();
   if (netlink < 0) fail("network", -netlink, "netlink");
-  int error = netlink_link_up(netlink, (int)if_nametoindex("lo"), NULL, 0, 0);
+  int error = 0;
+  if (!options->unconfigured) error = netlink_set_link(netlink, (int)if_nametoindex("lo"), true, NULL, 0, 0);
   if (error) fail("network", -error, "setting lo up");
 
   struct tap tap = create_tap(options);
-  write_sysctls(options);
   int index = (int)if_nametoindex(options->ifname);
-  error = netlink_link_up(netlink, index, options->mac, options->mtu, TAP_QUEUE);
+  if (options->unconfigured) {
+    error = netlink_set_link(netlink, index, false, options->mac, 0, TAP_QUEUE);
+    if (error) fail("network", -error, "setting the address of %s", options->ifname);
+    close(netlink);
+    return tap;
+  }
+  write_sysctls(options);
+  error = netlink_set_link(netlink, index, true, options->mac, options->mtu, TAP_QUEUE);
   if (error) fail("network", -error, "setting %s up with MTU %u", options->ifname, options->mtu);
   add_subnet(netlink, index, options, &options->v4);
   add_subnet(netlink, index, options, &options->v6);

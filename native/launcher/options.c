@@ -59,7 +59,10 @@ static const char *parse_ifname(const char *text) {
 }
 
 struct options parse_options(int count, char **arguments) {
-  enum { IFNAME = 1, MAC, MTU, ADDRESS, GATEWAY, ADDRESS6, GATEWAY6, CONGESTION, QUEUES, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, PID, PATH };
+  enum {
+    IFNAME = 1, MAC, MTU, ADDRESS, GATEWAY, ADDRESS6, GATEWAY6, CONGESTION, QUEUES, ROOT, HOSTNAME, RESOLV_CONF, HOSTS, HOLD, DETACH, PID, PATH,
+    USERNS, AS_FOUND, UNCONFIGURED
+  };
   static const struct option known[] = {
       {"ifname", required_argument, NULL, IFNAME},
       {"mac", required_argument, NULL, MAC},
@@ -74,8 +77,13 @@ struct options parse_options(int count, char **arguments) {
       {"hostname", required_argument, NULL, HOSTNAME},
       {"resolv-conf", required_argument, NULL, RESOLV_CONF},
       {"hosts", required_argument, NULL, HOSTS},
+      {"hold", no_argument, NULL, HOLD},
+      {"detach", no_argument, NULL, DETACH},
       {"pid", required_argument, NULL, PID},
       {"path", required_argument, NULL, PATH},
+      {"userns", required_argument, NULL, USERNS},
+      {"as-found", no_argument, NULL, AS_FOUND},
+      {"unconfigured", no_argument, NULL, UNCONFIGURED},
       {0},
   };
   struct options options = {.congestion = "", .queues = 1};
@@ -88,7 +96,7 @@ struct options parse_options(int count, char **arguments) {
   optind = 2;
   int option;
   while ((option = getopt_long(count, arguments, "+", known, NULL)) != -1) {
-    if (option < IFNAME || option > PATH) fail("options", EINVAL, "unknown or incomplete option: %s", arguments[optind - 1]);
+    if (option < IFNAME || option > UNCONFIGURED) fail("options", EINVAL, "unknown or incomplete option: %s", arguments[optind - 1]);
     seen |= 1u << option;
     switch (option) {
       case IFNAME: options.ifname = parse_ifname(optarg); break;
@@ -104,18 +112,27 @@ struct options parse_options(int count, char **arguments) {
       case HOSTNAME: options.hostname = optarg; break;
       case RESOLV_CONF: options.resolv_conf = optarg; break;
       case HOSTS: options.hosts = optarg; break;
+      case HOLD: options.hold = true; break;
+      case DETACH: options.detach = true; break;
       case PID: options.pid = (pid_t)parse_number("pid", optarg, 1, 1 << 30); break;
       case PATH: options.path = optarg; break;
+      case USERNS: options.userns = optarg; break;
+      case AS_FOUND: options.as_found = true; break;
+      case UNCONFIGURED: options.unconfigured = true; break;
     }
   }
   for (int needed = IFNAME; needed <= MTU; needed++)
     if (!(seen & 1u << needed)) fail("options", EINVAL, "--%s is missing", known[needed - IFNAME].name);
   if (options.v4.address.family != options.v4.gateway.family) fail("options", EINVAL, "--address and --gateway belong together");
   if (options.v6.address.family != options.v6.gateway.family) fail("options", EINVAL, "--address6 and --gateway6 belong together");
-  if (!options.v4.address.family && !options.v6.address.family) fail("options", EINVAL, "--address or --address6 is missing");
-  options.command = arguments + optind;
+  bool addresses = options.v4.address.family || options.v6.address.family;
+  if (addresses == options.unconfigured) fail("options", EINVAL, "one of --address, --address6 and --unconfigured is wanted");
   if (options.attach && !options.pid == !options.path) fail("options", EINVAL, "attach wants one of --pid and --path");
-  if (options.attach == (optind < count)) fail("options", EINVAL, options.attach ? "attach starts no program" : "no program given");
+  if (options.attach && (options.hold || options.detach)) fail("options", EINVAL, "attach starts no program");
+  if (!options.attach && (options.userns || options.as_found || options.unconfigured)) fail("options", EINVAL, "an option of attach's");
+  bool none = options.attach || options.hold;
+  if (none == (optind < count)) fail("options", EINVAL, none ? "%s starts no program" : "no program given", arguments[1]);
+  options.command = none ? NULL : arguments + optind;
   return options;
 }
 
@@ -126,7 +143,7 @@ struct options receive_options(int count, char **arguments) {
   size_t length = 0;
   int received = control_receive_text(CONTROL_FD, &request, text, sizeof text, &length);
   if (received == 0) _exit(0);
-  bool good = received > 0 && request.kind == REQUEST_CONFIGURE && length > 0 && text[length - 1] == 0 && request.a > 0 &&
+  bool good = received > 0 && request.kind == REQUEST_CONFIGURE && length > 0 && text[length - 1] == 0 && request.a >= 0 &&
               request.a < count;
   if (!good) fail("protocol", EPROTO, "a malformed configuration");
 
@@ -137,10 +154,11 @@ struct options receive_options(int count, char **arguments) {
     if (used > MAX_WORDS) fail("protocol", EPROTO, "a configuration of more than %d words", MAX_WORDS);
     words[used++] = at;
   }
-  char **command = arguments + count - request.a;
+  char **command = request.a > 0 ? arguments + count - request.a : NULL;
   words[used++] = (char *)"--";
-  words[used++] = command[0];
+  if (command) words[used++] = command[0];
   struct options options = parse_options(used, words);
+  if (options.attach) fail("protocol", EPROTO, "only run can be prepared"); /* we have left our namespaces already */
   options.command = command;
   return options;
 }

@@ -1,12 +1,16 @@
 /*
  * The launcher's command line:
  *
- *   launcher run    NETWORK [--root] [--hostname NAME] [--resolv-conf TEXT] [--hosts TEXT] -- PROGRAM [ARGUMENT...]
- *   launcher attach NETWORK (--pid PID | --path FILE)
+ *   launcher run    NETWORK [--root] [--hostname NAME] [--resolv-conf TEXT] [--hosts TEXT] [--detach]
+ *                   (-- PROGRAM [ARGUMENT...] | --hold)
+ *   launcher attach NETWORK (--pid PID | --path FILE) [--userns FILE] [--as-found] [--unconfigured]
  *
  *   NETWORK: --ifname NAME --mac AA:BB:CC:DD:EE:FF --mtu BYTES [--congestion NAME,NAME...] [--queues N]
  *            [--address ADDRESS/BITS --gateway ADDRESS]     IPv4
  *            [--address6 ADDRESS/BITS --gateway6 ADDRESS]   IPv6
+ *
+ *   --hold: there is no command, init lives until it is released.  --detach: see detach.h
+ *   --as-found: settings of the whole namespace stay. --unconfigured: so does all else, and the interface is made but left down.
  *
  * It is written by src/sandbox/launcher-protocol.ts, never by a person; a wrong one is reported as the step "options".
  */
@@ -42,7 +46,11 @@ struct options {
   const char *hostname, *resolv_conf, *hosts; /* NULL: leave the host's */
   pid_t pid;                                  /* attach: 0 if by path */
   const char *path;
-  char **command;
+  const char *userns; /* the user namespace to enter before; NULL: the one that owns the network namespace */
+  bool as_found, unconfigured;
+  bool hold;
+  bool detach;
+  char **command; /* NULL: hold, attach */
 };
 
 struct options parse_options(int count, char **arguments);

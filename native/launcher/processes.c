@@ -28,6 +28,20 @@ static pid_t parent_of(pid_t process) {
   return name_end && sscanf(name_end + 1, " %*c %d", &parent) == 1 ? parent : 0;
 }
 
+uint64_t start_time(int directory) {
+  char text[1024];
+  int fd = openat(directory, "stat", O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (length <= 0) return 0;
+  text[length] = 0;
+  const char *at = strrchr(text, ')');
+  if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X') return 0;
+  for (int field = 2; field < 22; field++) /* the name, in parentheses, is the second, and the start time the 22nd */
+    if (!(at = strchr(at + 1, ' '))) return 0;
+  return strtoull(at + 1, NULL, 10);
+}
+
 static bool descends(pid_t process, pid_t ancestor) {
   for (int depth = 0; process > 1 && depth < 1024; depth++) {
     process = parent_of(process);

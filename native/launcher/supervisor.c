@@ -2,90 +2,87 @@
  * Theory of operation. The supervisor is the parent of init and the other end of CONTROL_FD. It holds the network
  * namespace, since it lives in it, makes the sockets that are asked for there, passes signals on, and reports the end of
  * the command. It ends on REQUEST_RELEASE and at the end of the channel, which comes also when the program outside was
- * killed: then it kills init, and with init goes the PID namespace. Nothing can hold it up, since it never waits for
- * anybody but a killed init.
+ * killed: then it kills init, and with init goes the PID namespace. Nothing can hold it up for long, since it never waits
+ * for anybody but a killed init.
  *
  *     preparing --LINK_PREPARED--> ready --START--> running --LINK_EXITED--> ended --RELEASE, end of channel--> gone
  *                                                                            (the latter two from every state)
  *
- * Signals. All of us are in one process group, so a terminal's Ctrl-C reaches the command directly, and also the program
- * outside, which asks us to pass it on. A signal that came to this process too went to the whole group, so the command
- * has it already if it is still in that group (an interactive shell is not). `seen` remembers when that was; it counts
- * once, and not for long. SIGTSTP and SIGTTIN are left alone: the whole group stops and continues as one job.
+ * Signals: see signals.c. The program outside asks us to pass them on.
  */
 #include "supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <linux/netlink.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "broker.h"
 #include "control.h"
 #include "init.h"
+#include "memory.h"
 #include "processes.h"
+#include "signals.h"
 #include "terminal.h"
 
-enum { SEEN_FOR_MS = 1000, TARGET_CHECK_MS = 500 };
+enum { TARGET_CHECK_MS = 500, END_TRIES = 20 /* of 100 ms */ };
 
 struct supervisor {
   struct init init; /* link -1: it has ended, or there is none (attach) */
   bool isolated;
   pid_t command; /* in our own PID namespace; 0: not started, or ended */
   bool reported; /* REPLY_EXITED is out */
-  int signals;
-  int64_t seen[NSIG]; /* when each signal came to us, 0: not, or told already */
+  struct witness witness;
+  int broker; /* the channel of those who ask for files; -1: it has ended */
   struct terminal terminal;
 };
 
-static int64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Blocks all that may stay blocked, and returns the mask that was in force before. */
-static sigset_t take_signals(int *signals) {
-  sigset_t taken, before;
-  sigfillset(&taken);
-  static const int left[] = {SIGTSTP, SIGTTIN, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
-  for (size_t i = 0; i < sizeof left / sizeof *left; i++) sigdelset(&taken, left[i]);
-  sigprocmask(SIG_BLOCK, &taken, &before);
-  sigdelset(&taken, SIGCHLD);
-  *signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (*signals < 0) fail("supervise", errno, "signalfd");
+static sigset_t take_signals(struct supervisor *supervisor) {
+  sigset_t before;
+  if (!watch_signals(&supervisor->witness, &before)) fail("supervise", errno, "signalfd");
   return before;
-}
-
-static void note_signals(struct supervisor *supervisor) {
-  struct signalfd_siginfo info;
-  while (read(supervisor->signals, &info, sizeof info) == sizeof info)
-    if (info.ssi_signo < NSIG) supervisor->seen[info.ssi_signo] = now_ms();
 }
 
 static void forward_signal(struct supervisor *supervisor, int number) {
   if (number <= 0 || number >= NSIG || supervisor->init.link < 0) return;
-  note_signals(supervisor); /* one that came to the group came to us before the request to pass it on */
-  int64_t seen = supervisor->seen[number];
-  supervisor->seen[number] = 0;
-  bool whole_group = seen && now_ms() - seen < SEEN_FOR_MS;
-  if (whole_group && supervisor->command && getpgid(supervisor->command) == getpgrp()) return;
+  if (command_has(&supervisor->witness, number, supervisor->command)) return;
   control_send(supervisor->init.link, (struct message){.kind = LINK_SIGNAL, .a = number}, NULL, NULL, 0);
 }
 
+/* Connected to the kernel: nobody else can send to it then, with whatever capabilities in here. */
+static int diagnostic_socket(void) {
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  if (fd < 0 || !connect(fd, (struct sockaddr *)&kernel, sizeof kernel)) return fd;
+  int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+static int inside_socket(int family, int type) {
+  if (type == SOCKET_DIAGNOSTIC) return diagnostic_socket();
+  return socket(family == 4 ? AF_INET : AF_INET6,
+                (type == SOCKET_STREAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 static void make_sockets(int family, int type, int count) {
-  if ((family != 4 && family != 6) || (type != 1 && type != 2) || count < 1 || count > MAX_SOCKETS)
+  bool internet = (family == 4 || family == 6) && (type == SOCKET_STREAM || type == SOCKET_DATAGRAM);
+  bool diagnostic = family == 0 && type == SOCKET_DIAGNOSTIC;
+  if ((!internet && !diagnostic) || count < 1 || count > MAX_SOCKETS)
     fail("protocol", EPROTO, "sockets %d %d %d", family, type, count);
   int fds[MAX_SOCKETS], made = 0, error = 0;
   for (; made < count; made++) {
-    fds[made] = socket(family == 4 ? AF_INET : AF_INET6,
-                       (type == 1 ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    fds[made] = inside_socket(family, type);
     if (fds[made] < 0) {
       error = errno;
       break;
@@ -140,9 +137,17 @@ static void handle_link(struct supervisor *supervisor) {
   }
 }
 
+/*
+ * A killed init ends when all inside has ended, and been waited for. Whoever came in from elsewhere (launcher exec, nsenter) has a
+ * parent out there, which may be stopped: then we leave, and the kernel does the rest when it goes on.
+ */
 static void end_init(struct supervisor *supervisor) {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD); /* blocked since the start */
   kill(supervisor->init.pid, SIGKILL);
-  while (waitpid(supervisor->init.pid, NULL, 0) < 0 && errno == EINTR) continue;
+  for (int i = 0; i < END_TRIES && waitpid(supervisor->init.pid, NULL, WNOHANG) == 0; i++)
+    sigtimedwait(&child, NULL, &(struct timespec){.tv_nsec = 100 * 1000 * 1000});
   if (!supervisor->isolated) end_descendants();
   restore_terminal(supervisor->terminal);
 }
@@ -166,15 +171,43 @@ static bool await_prepared(struct supervisor *supervisor, const struct options *
   }
 }
 
-static void report_ready(struct tap tap) {
-  struct message ready = {.kind = REPLY_READY, .a = tap.offloads};
-  control_send(CONTROL_FD, ready, notes(), tap.queues, (int)tap.count);
-  for (unsigned i = 0; i < tap.count; i++) close(tap.queues[i]); /* the receiver has them, and for attach the device lives as long as that */
+static void handle_broker(struct supervisor *supervisor) {
+  if (answer_broker_request(supervisor->broker)) return;
+  close(supervisor->broker);
+  supervisor->broker = -1;
 }
 
-int supervise_command(const struct options *options) {
+static uint64_t started_at(pid_t process) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d", process);
+  int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return 0;
+  uint64_t time = start_time(directory);
+  close(directory);
+  return time;
+}
+
+/* `output`: -1 where there is none. The receiver has all descriptors then, and for attach the device lives as long as that. */
+static void report_ready(struct supervisor *supervisor, struct tap tap, int output) {
+  pid_t init = supervisor->init.pid; /* 0 where there is none */
+  struct message ready = {.kind = REPLY_READY, .a = tap.offloads | (output < 0 ? 0 : READY_OUTPUT), .b = init};
+  char text[MAX_TEXT + 32];
+  snprintf(text, sizeof text, "%" PRIu64 "\n%s", init ? started_at(init) : 0, notes());
+  int fds[MAX_QUEUES + 2], pair[2], count = 0;
+  for (unsigned i = 0; i < tap.count; i++) fds[count++] = tap.queues[i];
+  if (output >= 0) fds[count++] = output;
+  supervisor->broker = -1;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
+    supervisor->broker = pair[0];
+    fds[count++] = pair[1];
+  }
+  control_send(CONTROL_FD, ready, text, fds, count);
+  for (int i = 0; i < count; i++) close(fds[i]);
+}
+
+int supervise_command(const struct options *options, int output) {
   struct supervisor supervisor = {.isolated = true};
-  sigset_t mask = take_signals(&supervisor.signals);
+  sigset_t mask = take_signals(&supervisor);
   supervisor.terminal = open_terminal();
   supervisor.init = start_init(options, true, &mask); /* it mounts while we make the network */
   struct tap tap = create_network(options);
@@ -182,15 +215,18 @@ int supervise_command(const struct options *options) {
     end_init(&supervisor);
     return 125;
   }
-  report_ready(tap);
+  report_ready(&supervisor, tap, output);
+  forget_code();
   for (bool running = true; running;) {
     struct pollfd ready[] = {
         {.fd = CONTROL_FD, .events = POLLIN},
         {.fd = supervisor.init.link, .events = POLLIN}, /* ignored when -1 */
-        {.fd = supervisor.signals, .events = POLLIN},
+        {.fd = supervisor.witness.signals, .events = POLLIN},
+        {.fd = supervisor.broker, .events = POLLIN},
     };
-    if (poll(ready, 3, -1) < 0) continue;
-    if (ready[2].revents) note_signals(&supervisor);
+    if (poll(ready, 4, -1) < 0) continue;
+    if (ready[3].revents) handle_broker(&supervisor);
+    if (ready[2].revents) note_signals(&supervisor.witness);
     if (ready[1].revents) handle_link(&supervisor);
     if (ready[0].revents) running = handle_request(&supervisor);
   }
@@ -200,17 +236,19 @@ int supervise_command(const struct options *options) {
 
 int supervise_target(const struct options *options, const struct target *target, struct tap tap) {
   struct supervisor supervisor = {.init = {.link = -1}, .terminal = {.fd = -1}};
-  take_signals(&supervisor.signals);
-  report_ready(tap);
+  take_signals(&supervisor);
+  report_ready(&supervisor, tap, -1);
   for (bool running = true; running;) {
     bool watching = !supervisor.reported;
     struct pollfd ready[] = {
         {.fd = CONTROL_FD, .events = POLLIN},
         {.fd = watching ? target->pidfd : -1, .events = POLLIN},
-        {.fd = supervisor.signals, .events = POLLIN},
+        {.fd = supervisor.witness.signals, .events = POLLIN},
+        {.fd = supervisor.broker, .events = POLLIN},
     };
-    if (poll(ready, 3, watching && target->pidfd < 0 ? TARGET_CHECK_MS : -1) < 0) continue;
-    if (ready[2].revents) note_signals(&supervisor);
+    if (poll(ready, 4, watching && target->pidfd < 0 ? TARGET_CHECK_MS : -1) < 0) continue;
+    if (ready[3].revents) handle_broker(&supervisor);
+    if (ready[2].revents) note_signals(&supervisor.witness);
     if (watching && !target_exists(target, options)) report_exit(&supervisor, 0, -1);
     if (ready[0].revents) running = handle_request(&supervisor);
   }

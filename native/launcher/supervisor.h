@@ -6,8 +6,11 @@
 #include "network.h"
 #include "options.h"
 
-/* Both return the launcher's own exit code when there is nothing left of the sandbox. */
-int supervise_command(const struct options *options);
+/*
+ * Both return the launcher's own exit code when there is nothing left of the sandbox. `output`: where to read what the command
+ * says, to be passed on to who started us; -1: it says that itself.
+ */
+int supervise_command(const struct options *options, int output);
 int supervise_target(const struct options *options, const struct target *target, struct tap tap);
 
 #endif

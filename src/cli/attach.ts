@@ -1,6 +1,8 @@
 /** `attach`: a network for a namespace that exists already, until that ends or a signal comes. */
 import { attach as attachTo } from "../sandbox/attach.js";
+import { HostResolvConf } from "../services/resolv-conf.js";
 import { formatAddress } from "../wire/address.js";
+import { type ConfineWish, confine } from "./confinement.js";
 import { collectGarbage } from "./garbage.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings, parseTarget } from "./options.js";
@@ -8,7 +10,7 @@ import { tellCounters, tellPublished } from "./run.js";
 import { openSession } from "./session.js";
 import { catchSignals } from "./signals.js";
 
-export interface AttachWishes extends NetworkWishes, LogOptions {}
+export interface AttachWishes extends NetworkWishes, LogOptions, ConfineWish {}
 
 const DRAIN_MS = 1000;
 
@@ -23,10 +25,15 @@ export async function attach(target: string, wishes: AttachWishes): Promise<numb
   });
   const release = catchSignals(() => stop());
   try {
-    const session = await openSession(settings, (inside) => attachTo(where, inside), log, collectGarbage);
+    const resolvConf = new HostResolvConf();
+    const session = await openSession(settings, (inside) => attachTo(where, inside), log, {
+      rested: collectGarbage,
+      resolvConf,
+    });
     try {
       tellPublished(session.network, log, wishes.quiet === true);
       session.sandbox.start();
+      if (wishes.confine !== false) confine(session.sandbox.broker, resolvConf, log);
       if (wishes.quiet !== true) tell(describe(target, settings));
       await Promise.race([stopped, session.sandbox.exited, session.network.failed]);
     } finally {

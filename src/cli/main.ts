@@ -7,9 +7,15 @@ function warn(text: string): void {
 }
 
 async function main(): Promise<number> {
+  let errors: typeof import("../errors.js") | null = null;
   try {
+    errors = await import("../errors.js"); // now: a process that has confined itself loads nothing
     const { restoreEnvironment } = await import("./environment.js");
     const { prepared } = restoreEnvironment();
+    if (process.argv[2] === "slirp4netns") {
+      const { slirp4netns } = await import("./slirp4netns/main.js");
+      return await slirp4netns(process.argv.slice(3));
+    }
     const { runProgram } = await import("./program.js");
     return await runProgram(process.argv.slice(2), prepared);
   } catch (error) {
@@ -19,8 +25,7 @@ async function main(): Promise<number> {
       warn(`too many open files (${code}): raise the limit (ulimit -n 1024)`);
       return 125;
     }
-    const { NetnsError } = await import("../errors.js");
-    if (error instanceof NetnsError) {
+    if (errors !== null && error instanceof errors.NetnsError) {
       warn(error.message);
       return error.exitCode;
     }

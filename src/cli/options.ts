@@ -18,8 +18,13 @@ import {
 
 /** The wishes about a network, as the command line and the API have them. All may be left out. */
 export interface NetworkWishes {
-  /** `[ADDR:]HOST:INSIDE[/tcp|udp]`, single ports or ranges of the same length. */
+  /**
+   * `[ADDR:]HOST:INSIDE[/tcp|udp]`, single ports or ranges of the same length; `[ADDR:]auto`: every TCP port that is listened on
+   * inside, at the same number, for as long as that is so.
+   */
   readonly publish?: readonly string[] | undefined;
+  /** An address of the host for this sandbox alone, such as 127.0.2.10: every TCP port that is listened on inside is there. */
+  readonly hostIp?: string | undefined;
   /** No IPv6 inside. */
   readonly ipv4Only?: boolean | undefined;
   /** No IPv4 inside. Both of these: both families, also where the host has no IPv6 now. None: IPv6 if the host has it. */
@@ -51,6 +56,8 @@ export interface NetworkWishes {
 /** The same, checked. */
 export interface NetworkSettings {
   readonly publish: readonly PublishSpec[];
+  /** Where on the host every TCP port is published that is listened on inside; null: at all of its addresses. */
+  readonly automatic: readonly (Address | null)[];
   /** Null: the sandbox does not have this family. One of both is there. */
   readonly v4: Cidr | null;
   readonly v6: Cidr | null;
@@ -100,7 +107,7 @@ const MAX_SEARCH = 6;
 const MAX_SEARCH_LENGTH = 256;
 
 /** Without pacing, since the path to the TAP is lossless memory; see docs/decisions. */
-const DEFAULT_CONGESTION: readonly string[] = ["cubic", "reno"];
+export const DEFAULT_CONGESTION: readonly string[] = ["cubic", "reno"];
 
 /** The host's interfaces, as os.networkInterfaces() gives them. */
 export type Interfaces = ReturnType<typeof networkInterfaces>;
@@ -116,7 +123,7 @@ const HOST: HostView = { interfaces: networkInterfaces, hasIPv6: () => hostHasIP
 export function networkSettings(wishes: NetworkWishes, host: HostView = HOST): NetworkSettings {
   const mtu = parseMtu(wishes.mtu ?? DEFAULT_MTU);
   return {
-    publish: parsePublishAll(wishes.publish ?? []),
+    ...choosePublished(wishes, host),
     ...chooseFamilies(wishes, mtu, host),
     mtu,
     ifname: parseIfname(wishes.ifname ?? DEFAULT_IFNAME),
@@ -156,6 +163,26 @@ function chooseFamilies(
   }
   const ipv6 = ipv6Only || (!ipv4Only && mtu >= MIN_MTU_IPV6 && host.hasIPv6());
   return { v4: ipv6Only && !ipv4Only ? null : cidr, v6: ipv6 ? cidr6 : null, warnings };
+}
+
+function choosePublished(
+  { publish = [], hostIp }: NetworkWishes,
+  host: HostView,
+): Pick<NetworkSettings, "publish" | "automatic"> {
+  const specs: string[] = [];
+  const automatic: (Address | null)[] = [];
+  for (const text of publish) {
+    const place = parseAutomatic(text);
+    if (place === undefined) specs.push(text);
+    else automatic.push(place);
+  }
+  if (hostIp !== undefined) automatic.push(parseHostIp(hostIp, host.interfaces()));
+  const once = automatic.filter((place, i) => automatic.findIndex((other) => samePlace(place, other)) === i);
+  return { publish: parsePublishAll(specs), automatic: once };
+}
+
+function samePlace(a: Address | null, b: Address | null): boolean {
+  return a === null || b === null ? a === b : equalAddress(a, b);
 }
 
 function chooseOutbound(
@@ -202,16 +229,7 @@ export function parsePublish(text: string): PublishSpec[] {
   if (match === null) throw wrong("not of this form");
   const [, hostText, outside, inside, protocol = "tcp"] = match;
   if (protocol !== "tcp" && protocol !== "udp") throw wrong(`the protocol is tcp or udp, not ${protocol || "nothing"}`);
-  let host: Address | null = null;
-  if (hostText !== undefined) {
-    const bare = hostText.startsWith("[") ? hostText.slice(1, -1) : hostText;
-    try {
-      host = parseAddress(bare);
-    } catch {
-      throw wrong(`${bare || "nothing"} is not an IP address`);
-    }
-    if (isLinkLocal(host)) throw wrong("a link-local address means nothing without an interface, publish on [::]");
-  }
+  const host = hostText === undefined ? null : parsePublishHost(hostText, wrong);
   const hostPorts = portRange(outside, 0);
   if (hostPorts === null) throw wrong(`the host port ${outside || "is missing,"} is not 0 to 65535`);
   const insidePorts = portRange(inside, 1);
@@ -225,6 +243,73 @@ export function parsePublish(text: string): PublishSpec[] {
     hostPort: hostPorts.from + i,
     insidePort: insidePorts.from + i,
   }));
+}
+
+/** `auto`, `ADDR:auto`: the address, or null for all; undefined where it is none of these. */
+export function parseAutomatic(text: string): Address | null | undefined {
+  const match = /^(?:(.*):)?auto(?:\/([^/]*))?$/.exec(text);
+  if (match === null) return undefined;
+  const [, host, protocol = "tcp"] = match;
+  const wrong = (reason: string) =>
+    usage(`--publish ${text}: ${reason}; expected auto or ADDR:auto, for example 127.0.0.1:auto`);
+  if (protocol !== "tcp") {
+    throw wrong("auto is for TCP only, since nothing tells a UDP server from a client: publish its port by number");
+  }
+  return host === undefined ? null : parsePublishHost(host, wrong);
+}
+
+/** `[ADDR:]PORT` for a network's proxy; without an address on this host's loopback, and without anything at a free port there. */
+export function parseProxyPlace(text = "0"): Endpoint {
+  const wrong = (reason: string) =>
+    usage(`network proxy ${text}: ${reason}; expected [ADDR:]PORT, for example 1080 or 127.0.0.1:1080`);
+  const [, host = "127.0.0.1", portText] = /^(?:(\[[^\]]*\]|[^:[\]]*):)?([^:]*)$/.exec(text) ?? [];
+  const port = portText === undefined ? null : wholeNumber(portText);
+  if (port === null || port > 65535) throw wrong("no port of 0 to 65535");
+  return endpoint(parsePublishHost(host, wrong), port);
+}
+
+function parsePublishHost(text: string, wrong: (reason: string) => NetnsError): Address {
+  const bare = text.startsWith("[") ? text.slice(1, -1) : text;
+  let host: Address;
+  try {
+    host = parseAddress(bare);
+  } catch {
+    throw wrong(`${bare || "nothing"} is not an IP address`);
+  }
+  if (isLinkLocal(host)) throw wrong("a link-local address means nothing without an interface, use [::]");
+  return host;
+}
+
+/** One address of the host for one sandbox alone: of 127.0.0.0/8, all of which are the host's, or one that it was given. */
+export function parseHostIp(text: string, interfaces: Interfaces): Address {
+  const wrong = (reason: string) =>
+    usage(
+      `--host-ip ${text}: ${reason}; expected an address of this host for the sandbox alone, for example 127.0.2.10`,
+    );
+  let address: Address;
+  try {
+    address = parseAddress(text);
+  } catch {
+    throw wrong("not an IP address");
+  }
+  if (address.subarray(0, 12).every((byte) => byte === 0) || formatAddress(address) === "0.0.0.0") {
+    throw wrong("every program of this host listens there (for its ports: --publish auto)");
+  }
+  if (isIPv4(address) && address[12] === 127) {
+    if (formatAddress(address) === "127.0.0.1") {
+      throw wrong("every program of this host listens there (for its ports: --publish 127.0.0.1:auto)");
+    }
+    const last = address.subarray(13);
+    if (last.every((byte) => byte === 0) || last.every((byte) => byte === 255))
+      throw wrong("no host can have this one");
+    return address;
+  }
+  if (isLinkLocal(address)) throw wrong("a link-local address means nothing without an interface");
+  const known = Object.values(interfaces).flatMap((addresses) => addresses ?? []);
+  if (!known.some((own) => equalAddress(parseAddress(own.address), address))) {
+    throw wrong("this host does not have that address");
+  }
+  return address;
 }
 
 function parsePublishAll(texts: readonly string[]): PublishSpec[] {
@@ -464,6 +549,19 @@ function parseShards(wish: string | number): number {
     );
   }
   return shards;
+}
+
+/** One address of a family, in its usual form. */
+export function parseAddressOption(option: string, text: string, family: 4 | 6): string {
+  try {
+    const address = parseAddress(text);
+    if (isIPv4(address) === (family === 4)) return formatAddress(address);
+  } catch {
+    // Said below.
+  }
+  throw usage(
+    `${option} ${text}: expected an IPv${family} address, for example ${family === 4 ? "10.0.2.17" : "fd00::17"}`,
+  );
 }
 
 /** `PID` or the path of a network namespace. */

@@ -1,13 +1,14 @@
 /** The command line: what there is, and its help. Options are checked in options.ts, commands loaded when they are called. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { NetnsError, printable } from "../errors.js";
 import type { PreparedLauncher } from "../sandbox/sandbox.js";
 import type { AttachWishes } from "./attach.js";
 import { PREFIX } from "./log.js";
+import type { NamedWishes } from "./named.js";
 import { DEFAULT_CIDR, DEFAULT_CIDR6, DEFAULT_IFNAME, DEFAULT_MTU } from "./options.js";
 import { print, warn } from "./output.js";
 import type { RunWishes } from "./run.js";
+import { version } from "./version.js";
 
 const EXAMPLES = `
 Examples:
@@ -16,6 +17,8 @@ Examples:
   netns-rootless run -p 8000-8010:8000-8010 -p 53:53/udp -- ./serve  a range, and UDP
   netns-rootless run --allow-host-loopback=5432 -- psql -h host.internal
   netns-rootless run --root -- sh -c 'ip addr; apk add curl'        as root inside
+  netns-rootless create web -p 6000:8080 -- ./serve                 a server that stays; ls, logs web, exec web, rm web
+  netns-rootless run --network demo --name red -- bash              one of several that reach each other by name
   netns-rootless attach "$PID" -p 6000:8080                         for a namespace that exists already
   netns-rootless doctor                                             what this host lacks, and how to mend it
 
@@ -29,12 +32,25 @@ Exit codes of run: the command's own; 128 + n where signal n ended it; 127 not f
  */
 export async function runProgram(args: readonly string[], prepared: PreparedLauncher | null = null): Promise<number> {
   if (args.length === 0) {
-    throw new NetnsError("USAGE", "nothing to do; expected run, attach or doctor, see netns-rootless --help");
+    throw new NetnsError("USAGE", "nothing to do; expected run, create, attach or doctor, see netns-rootless --help");
   }
   let code = 0;
   const program = createProgram(prepared, (exitCode) => {
     code = exitCode;
   });
+  // What takes no name is started as if there were none: it is most starts, and they should be quick.
+  if (args[0] !== "run" && args[0] !== "attach") {
+    const { addNamedCommands } = await import("./named-commands.js");
+    addNamedCommands({
+      program,
+      prepared,
+      done: (exitCode) => {
+        code = exitCode;
+      },
+      withNetworkOptions,
+      withSandboxOptions,
+    });
+  }
   try {
     await program.parseAsync(settleOptionalValues(args, program), { from: "user" });
     return code;
@@ -59,23 +75,33 @@ function createProgram(prepared: PreparedLauncher | null, done: (exitCode: numbe
     })
     .addHelpText("after", EXAMPLES);
 
-  withNetworkOptions(program.command("run"))
+  withSandboxOptions(withNetworkOptions(program.command("run")))
     .summary("run a command in a network of its own")
     .description(
       "Runs a command in a network of its own. Everything before the command is ours, everything after it is the command's.",
     )
     .usage("[options] -- COMMAND [ARGUMENTS...]")
     .argument("[command...]")
-    .option("--root", "be root inside (your own user outside)")
-    .option("--hostname <name>", "hostname inside (default: the host's)")
+    .option("--name <name>", "a name, by which exec, port, ls and others find it")
+    .option("-d, --detach", "do not wait for it: prints its name; see create")
+    .option(
+      "--pcap <file>",
+      "write all that enters and leaves the sandbox to this file, for wireshark and others (pcapng)",
+    )
     .passThroughOptions()
     .addHelpText("after", EXAMPLES)
-    .action(async (command: string[], wishes: RunWishes) => {
+    .action(async (command: string[], wishes: RunWishes & NamedWishes, self: Command) => {
       if (command.length === 0) {
         throw new NetnsError(
           "USAGE",
           "run: no command given; expected netns-rootless run [options] -- COMMAND [ARGUMENTS...]",
         );
+      }
+      if (isNamed(wishes)) {
+        const { runNamed } = await import("./run-named.js");
+        const { givenOptions } = await import("./named-commands.js");
+        done(await runNamed(command, wishes, givenOptions(self), prepared));
+        return;
       }
       const { run } = await import("./run.js");
       done(await run(command, wishes, prepared));
@@ -102,13 +128,33 @@ function createProgram(prepared: PreparedLauncher | null, done: (exitCode: numbe
   return program;
 }
 
+/** Whether others are to see the sandbox, or it is to see others. */
+function isNamed({ name, network, detach, ip, ip6, isolate }: NamedWishes): boolean {
+  return [name, network, ip, ip6].some((wish) => wish !== undefined) || detach === true || isolate === true;
+}
+
+/** Options of one sandbox, beside those of its network. */
+function withSandboxOptions(command: Command): Command {
+  return command
+    .option("--root", "be root inside (your own user outside)")
+    .option("--hostname <name>", "hostname inside (default: the host's, or the sandbox's name)")
+    .option("--network <name>", "be a member of this network, which is made if it is not there")
+    .option("--ip <address>", "its IPv4 address (default: the first that is free)")
+    .option("--ip6 <address>", "its IPv6 address")
+    .option("--isolate", "reach the gateway and the outside, but no other member of the network");
+}
+
 function withNetworkOptions(command: Command): Command {
   const collect = (value: string, previous: unknown): string[] => [...(Array.isArray(previous) ? previous : []), value];
   return command
     .option(
       "-p, --publish <spec>",
-      "[ADDR:]HOST:INSIDE[/tcp|udp]: host port that leads inside; ranges 8000-8010:8000-8010; host port 0: any free one, which is printed (repeatable)",
+      "[ADDR:]HOST:INSIDE[/tcp|udp]: host port that leads inside; ranges 8000-8010:8000-8010; host port 0: any free one, which is printed; [ADDR:]auto: every TCP port that is listened on inside, at the same number (repeatable)",
       collect,
+    )
+    .option(
+      "--host-ip <address>",
+      "an address of the host for the sandbox alone, such as 127.0.2.10, with every TCP port that it listens on",
     )
     .option("-4, --ipv4-only", "no IPv6 inside")
     .option(
@@ -132,10 +178,14 @@ function withNetworkOptions(command: Command): Command {
     .option("--outbound-addr6 <address>", "the same for IPv6")
     .option("--congestion <name>", "TCP congestion control inside; host: the host's (default: cubic, else reno)")
     .option("--shards <number>", "threads that carry the network, 1 to 16", "1")
+    .option("--no-confine", "keep all rights of this user in the process that carries the network, to debug it")
     .option("-q, --quiet", "tell errors only")
     .option("-v, --verbose", "tell every refusal, and all counters at the end")
     .option("--log-file <path>", "append everything as JSON lines to this file");
 }
+
+/** Commands for which everything from the first argument on is somebody else's. */
+const PASSES_THROUGH = ["run", "exec"];
 
 /**
  * An option whose value may be left out takes it behind `=` only (`--allow-host-loopback=80`), as GNU's getopt_long has it;
@@ -150,7 +200,7 @@ function settleOptionalValues(args: readonly string[], program: Command): string
     if (arg === "--") break;
     if (!arg.startsWith("-") || arg === "-") {
       // The command itself; attach has options behind its target too.
-      if (command.name() === "run") break;
+      if (PASSES_THROUGH.includes(command.name())) break;
       continue;
     }
     if (arg.startsWith("--")) {
@@ -177,11 +227,4 @@ function oneLine(text: string): string {
       .replace(/^error: /, "")
       .replace(/\s*\n\s*/g, " "),
   );
-}
-
-function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return version;
 }

@@ -2,25 +2,31 @@
  * `run`: a command in a network of its own.
  *
  * Theory of operation. Options are checked, then network and namespace are opened, then the command is started; only then
- * does anything of it run. Signals to us go to the command; one that comes before its start ends us instead, and one that
+ * does anything of it run, and this process is confined. Signals to us go to the command; one that comes before its start ends us instead, and one that
  * comes after its end stops the wait for what it sent (DRAIN_MS). The command's exit code is ours, 128 + n where signal n
  * ended it. If a part of ours fails, the command is ended with it: it would have no network any more.
  */
 import { hostname as hostName } from "node:os";
-import type { OpenNetwork } from "../network/network.js";
+import { NetnsError } from "../errors.js";
+import type { OpenNetwork } from "../network/solo.js";
 import type { Log } from "../policy/config.js";
 import { hosts, resolvConf, resolverSettings } from "../sandbox/files.js";
 import { launch } from "../sandbox/launch.js";
 import type { ExitStatus, InsideNetwork, PreparedLauncher, Sandbox } from "../sandbox/sandbox.js";
+import { HostResolvConf } from "../services/resolv-conf.js";
 import { formatAddress } from "../wire/address.js";
+import { type ConfineWish, confine } from "./confinement.js";
 import { collectGarbage } from "./garbage.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings } from "./options.js";
-import { openSession } from "./session.js";
+import type { CaptureFile } from "./pcap.js";
+import { openSession, type Session } from "./session.js";
 import { catchSignals, signalExitCode } from "./signals.js";
 
-export interface RunWishes extends NetworkWishes, LogOptions {
+export interface RunWishes extends NetworkWishes, LogOptions, ConfineWish {
   readonly root?: boolean | undefined;
+  /** File for a capture of what enters and leaves the sandbox. */
+  readonly pcap?: string | undefined;
 }
 
 const DRAIN_MS = 10_000;
@@ -32,7 +38,12 @@ export async function run(
   prepared: PreparedLauncher | null = null,
 ): Promise<number> {
   const settings = networkSettings(wishes);
+  if (wishes.pcap !== undefined && settings.shards > 1) {
+    throw new NetnsError("USAGE", "--pcap: a network of several shards cannot be captured; leave out --shards");
+  }
+  const file = wishes.pcap === undefined ? null : (await import("./pcap.js")).openCaptureFile("--pcap", wishes.pcap);
   const log = await openLog(wishes);
+  const resolvConf = new HostResolvConf();
   let sandbox: Sandbox | null = null;
   let early: NodeJS.Signals | null = null;
   let ended = false;
@@ -50,25 +61,46 @@ export async function run(
       settings,
       (inside) => launchCommand(command, settings, { root: wishes.root, prepared }, inside),
       log,
-      collectGarbage,
-    );
+      { rested: collectGarbage, resolvConf },
+    ).catch((error: unknown) => {
+      file?.close();
+      throw error;
+    });
+    const finishCapture = file && (await beginCapture(file, session, settings.ifname, log));
     let drain = 0;
     try {
       if (early !== null) return signalExitCode(early);
       sandbox = session.sandbox;
       tellPublished(session.network, log, wishes.quiet === true);
       sandbox.start();
+      // While the command begins, and before we have read anything of it.
+      if (wishes.confine !== false) confine(sandbox.broker, resolvConf, log);
       const status = await Promise.race([sandbox.exited, session.network.failed]);
       drain = DRAIN_MS;
       return exitCode(status);
     } finally {
       ended = true;
       await session.end(drain, hurried);
+      await finishCapture?.();
       tellCounters(session.network, log);
     }
   } finally {
     release();
   }
+}
+
+/** Begins a capture of all that is in a network. Returns what ends it, when all is over. */
+async function beginCapture(
+  file: CaptureFile,
+  session: Session,
+  ifname: string,
+  log: Log,
+): Promise<() => Promise<void>> {
+  const { captured } = session.network;
+  if (captured === null) return async () => file.close();
+  const { startCapture } = await import("../capture/session.js");
+  const capture = startCapture(captured, { fd: file.fd, nameOf: () => ifname });
+  return async () => file.tell(await capture.stop(), log);
 }
 
 export interface LaunchWishes {
@@ -110,13 +142,14 @@ export function tellPublished(network: OpenNetwork, log: Log, quiet: boolean): v
 }
 
 /** For `--verbose` and the log: where everything went. What never happened is left out, but not what is still open. */
-export function tellCounters(network: OpenNetwork, log: Log): void {
+export function tellCounters(network: Pick<OpenNetwork, "counters">, log: Log): void {
   for (const [name, value] of Object.entries(network.counters())) {
     if (value !== 0 || name.endsWith(".open")) log.debug(`counter ${name} ${value}`);
   }
 }
 
-function exitCode({ code, signal }: ExitStatus): number {
+/** As a shell has it. */
+export function exitCode({ code, signal }: ExitStatus): number {
   if (code !== null) return code;
   return 128 + (signal ?? 0);
 }

@@ -27,6 +27,7 @@ export interface PublishedPort {
 }
 
 export interface RunningSandbox {
+  /** What is published now: of `[ADDR:]auto` and `hostIp`, what the sandbox listens on now. */
   readonly published: readonly PublishedPort[];
   /** Settles when the command has ended and nothing of the sandbox is left. Rejects with a NetnsError when a part of ours failed. */
   readonly exited: Promise<ExitStatus>;
@@ -52,12 +53,14 @@ export async function runSandbox(options: SandboxOptions): Promise<RunningSandbo
   exited.catch(() => {});
   session.sandbox.start();
   return {
-    published: session.network.published.map(({ spec, address, port }) => ({
-      protocol: spec.protocol,
-      address: formatAddress(address),
-      port,
-      insidePort: spec.insidePort,
-    })),
+    get published() {
+      return session.network.published.map(({ spec, address, port }) => ({
+        protocol: spec.protocol,
+        address: formatAddress(address),
+        port,
+        insidePort: spec.insidePort,
+      }));
+    },
     exited,
     signal: (signal) => session.sandbox.signal(signal, false),
     async close() {

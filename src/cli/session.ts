@@ -7,7 +7,9 @@
  * network's code is loaded while it makes the namespace.
  */
 import { hostname as hostName } from "node:os";
-import type { NetworkConfig, OpenNetwork } from "../network/network.js";
+import type { NetworkConfig, SoloConfig } from "../network/config.js";
+import type { Member } from "../network/member.js";
+import type { OpenNetwork } from "../network/solo.js";
 import type { Log } from "../policy/config.js";
 import { SILENT_LOG } from "../policy/config.js";
 import { resolverSettings } from "../sandbox/files.js";
@@ -18,6 +20,8 @@ import { type Cidr, DEFAULT_CIDR, type NetworkSettings, parseCidr } from "./opti
 export interface Session {
   readonly network: OpenNetwork;
   readonly sandbox: Sandbox;
+  /** The sandbox in the network. */
+  readonly member: Member;
   /**
    * Ends both.
    * @param drainMs how long what the sandbox sent may take to leave, 0: not at all
@@ -25,6 +29,9 @@ export interface Session {
    */
   end(drainMs: number, hurry?: Promise<unknown>): Promise<void>;
 }
+
+/** What a network may want of a process that is ours alone. */
+export type OwnProcess = Pick<NetworkConfig, "rested" | "resolvConf">;
 
 /** What the inside of the namespace has to be like. */
 export function insideNetwork(settings: NetworkSettings): InsideNetwork {
@@ -44,37 +51,45 @@ function insideSubnet(cidr: Cidr | null): InsideSubnet | null {
   return { address: formatAddress(cidr.sandbox), prefix: cidr.prefix, gateway: formatAddress(cidr.gateway) };
 }
 
+/** What a network is opened with, of these settings. */
+export function networkConfig(settings: NetworkSettings, log: Log): NetworkConfig {
+  const cidr = settings.v4 ?? parseCidr(DEFAULT_CIDR);
+  return {
+    cidr,
+    mtu: settings.mtu,
+    gateway: cidr.gateway,
+    dns: cidr.dns,
+    sandbox: cidr.sandbox,
+    ipv4: settings.v4 !== null,
+    v6: settings.v6,
+    upstreams: settings.upstreams,
+    serveDns: settings.serveDns,
+    search: resolverSettings(settings.search).search,
+    hostLoopback: settings.hostLoopback,
+    outboundAddress: settings.outboundAddress,
+    outboundAddress6: settings.outboundAddress6,
+    congestion: settings.congestion,
+    log,
+  };
+}
+
 /** Rejects with a NetnsError of the network's or of the sandbox's; then neither is left. */
 export async function openSession(
   settings: NetworkSettings,
   openSandbox: (inside: InsideNetwork) => Promise<Sandbox>,
   log: Log = SILENT_LOG,
-  rested?: () => void,
+  own: OwnProcess = {},
 ): Promise<Session> {
   for (const warning of settings.warnings) log.warn(warning);
-  const cidr = settings.v4 ?? parseCidr(DEFAULT_CIDR);
   const [sandbox, network] = await Promise.allSettled([
     openSandbox(insideNetwork(settings)),
     openNetwork({
-      cidr,
-      mtu: settings.mtu,
-      gateway: cidr.gateway,
-      dns: cidr.dns,
-      sandbox: cidr.sandbox,
-      ipv4: settings.v4 !== null,
-      v6: settings.v6,
-      upstreams: settings.upstreams,
-      serveDns: settings.serveDns,
-      search: resolverSettings(settings.search).search,
-      hostLoopback: settings.hostLoopback,
-      outboundAddress: settings.outboundAddress,
-      outboundAddress6: settings.outboundAddress6,
+      ...networkConfig(settings, log),
       publish: settings.publish,
+      automatic: settings.automatic,
       hostname: settings.hostname ?? hostName(),
-      congestion: settings.congestion,
       shards: settings.shards,
-      log,
-      ...(rested && { rested }),
+      ...own,
     }),
   ]);
   if (network.status === "rejected") {
@@ -88,13 +103,13 @@ export async function openSession(
   return joined(network.value, sandbox.value, log);
 }
 
-async function openNetwork(config: NetworkConfig): Promise<OpenNetwork> {
+async function openNetwork(config: SoloConfig): Promise<OpenNetwork> {
   if (config.shards > 1) {
     const { ShardedNetwork } = await import("../network/shards.js");
     return ShardedNetwork.open(config);
   }
-  const { Network } = await import("../network/network.js");
-  return Network.open(config);
+  const { SoloNetwork } = await import("../network/solo.js");
+  return SoloNetwork.open(config);
 }
 
 async function joined(network: OpenNetwork, sandbox: Sandbox, log: Log): Promise<Session> {
@@ -102,10 +117,11 @@ async function joined(network: OpenNetwork, sandbox: Sandbox, log: Log): Promise
   network.failed.catch(() => {});
   sandbox.exited.catch(() => {});
   for (const note of sandbox.notes) log.info(note);
-  await network.join(sandbox);
+  const member = await network.join(sandbox);
   return {
     network,
     sandbox,
+    member,
     async end(drainMs, hurry) {
       try {
         if (drainMs > 0) await Promise.race([network.drain(drainMs), network.failed, ...(hurry ? [hurry] : [])]);

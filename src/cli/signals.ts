@@ -21,6 +21,15 @@ export function catchSignals(handler: SignalHandler): () => void {
   };
 }
 
+/** From now on the first of each signal goes unheard; returns what ends that. */
+export function ignoreSignals(): () => void {
+  const unheard = () => {};
+  for (const signal of FORWARDED) process.once(signal, unheard);
+  return () => {
+    for (const signal of FORWARDED) process.off(signal, unheard);
+  };
+}
+
 /** The exit code of a program that a signal ended, as a shell has it. */
 export function signalExitCode(signal: NodeJS.Signals): number {
   return 128 + constants.signals[signal];

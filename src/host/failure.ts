@@ -1,9 +1,9 @@
 /** What a failed datagram means to the one who sent it: from errno and the ICMP error behind it, if any, to a reason. */
 import { type Address, endpointAddress, endpointFamily, type Family } from "../wire/address.js";
-import { IcmpType } from "../wire/icmp.js";
+import { IcmpType, TimeExceededCode } from "../wire/icmp.js";
 import { Icmpv6Type } from "../wire/icmpv6.js";
 import { isLinkLocal, isLoopback } from "../wire/ipv6.js";
-import { Reject } from "../wire/reject.js";
+import { Reject, reported } from "../wire/reject.js";
 
 const EPERM = 1;
 const EACCES = 13;
@@ -14,14 +14,19 @@ const ENETDOWN = 100;
 const ENETUNREACH = 101;
 const ECONNREFUSED = 111;
 
+/** The highest code of a Destination Unreachable (RFC 1812, 5.2.7.1; RFC 8883, 4). */
+const LAST_CODE = { 4: 15, 6: 8 };
+
 /**
  * @param errno errno(3), positive
  * @param family of the datagram's destination: whose ICMP it is
  * @param type ICMP type and code that the error came with; type -1 where the host itself refused
+ * @param inside family of the packet that the sandbox sent: an error of the other one is told by what comes nearest
  */
-export function rejectReason(errno: number, family: Family, type: number, code: number): Reject {
+export function rejectReason(errno: number, family: Family, type: number, code: number, inside = family): Reject {
   if (type >= 0) {
     const told = family === 4 ? reasonV4(type, code) : reasonV6(type, code);
+    if (inside === family && isWorthRepeating(family, type, code, told)) return reported(type, code);
     if (told !== null) return told;
   }
   switch (errno) {
@@ -43,6 +48,19 @@ export function rejectReason(errno: number, family: Family, type: number, code: 
   }
 }
 
+/** The kernel inside knows more codes than we have reasons, and makes an errno of its own of each: those are passed on as they came. */
+function isWorthRepeating(family: Family, type: number, code: number, told: Reject | null): boolean {
+  if (type === (family === 4 ? IcmpType.ParameterProblem : Icmpv6Type.ParameterProblem))
+    return told === null && code <= 2;
+  return (
+    type === (family === 4 ? IcmpType.Unreachable : Icmpv6Type.Unreachable) &&
+    code <= LAST_CODE[family] &&
+    told !== Reject.PortUnreachable &&
+    told !== Reject.ProtocolUnreachable &&
+    told !== Reject.TooBig
+  );
+}
+
 /**
  * Who reported a failure, as the sandbox may see it: the second endpoint at `at` of `addresses`. Null: nobody, or somebody
  * of the other family, or whose address means nothing beyond the host's own links; then the gateway speaks.
@@ -55,9 +73,13 @@ export function reporter(family: Family, addresses: Uint8Array, at: number): Add
   return isLoopback(address) || isLinkLocal(address) ? null : address;
 }
 
+function timeExceeded(code: number): Reject {
+  return code === TimeExceededCode.Reassembly ? Reject.ReassemblyTime : Reject.TimeExceeded;
+}
+
 /** RFC 792 and RFC 1812 5.2.7.1; null for other types. */
 function reasonV4(type: number, code: number): Reject | null {
-  if (type === IcmpType.TimeExceeded) return Reject.TimeExceeded;
+  if (type === IcmpType.TimeExceeded) return timeExceeded(code);
   if (type !== IcmpType.Unreachable) return null;
   switch (code) {
     case 0:
@@ -86,7 +108,7 @@ function reasonV6(type: number, code: number): Reject | null {
     case Icmpv6Type.TooBig:
       return Reject.TooBig;
     case Icmpv6Type.TimeExceeded:
-      return Reject.TimeExceeded;
+      return timeExceeded(code);
     case Icmpv6Type.ParameterProblem:
       return code === 1 ? Reject.ProtocolUnreachable : null;
     case Icmpv6Type.Unreachable:

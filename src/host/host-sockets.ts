@@ -51,10 +51,11 @@ export class HostSockets implements Streams, Datagrams {
   readonly #capacity: number;
   readonly #overflowFrom: number;
 
-  readonly #streams: (StreamHandler | null)[];
-  readonly #datagrams: (DatagramHandler | null)[];
-  readonly #listeners: (ListenHandler | null)[];
-  readonly #spliced: (((errno: number) => void) | null)[];
+  // By socket, as far as there have been any: to fill them for all that may come takes time at every start.
+  readonly #streams: (StreamHandler | null)[] = [];
+  readonly #datagrams: (DatagramHandler | null)[] = [];
+  readonly #listeners: (ListenHandler | null)[] = [];
+  readonly #spliced: (((errno: number) => void) | null)[] = [];
   /** Accepted or opened, and not yet given back. */
   readonly #open: Uint8Array;
   /** Bytes sent in the turn whose number #sentTurn holds. */
@@ -82,10 +83,6 @@ export class HostSockets implements Streams, Datagrams {
     this.#backlog = memory.backlog;
     this.#capacity = Math.floor(memory.commands.length / COMMAND_STRIDE);
     this.#overflowFrom = Math.floor(this.#capacity * 0.75);
-    this.#streams = new Array(maxSockets).fill(null);
-    this.#datagrams = new Array(maxSockets).fill(null);
-    this.#listeners = new Array(maxSockets).fill(null);
-    this.#spliced = new Array(maxSockets).fill(null);
     this.#open = new Uint8Array(maxSockets);
     this.#sent = new Int32Array(maxSockets);
     this.#sentTurn = new Int32Array(maxSockets);
@@ -265,6 +262,16 @@ export class HostSockets implements Streams, Datagrams {
     this.#spliced[first] = ended;
   }
 
+  unsplice(first: number): void {
+    if ((this.#spliced[first] ?? null) === null) return;
+    this.#engine.unsplice(first);
+    this.#splicedEnd(first, ECONNABORTED);
+  }
+
+  answers(first: number): boolean {
+    return (this.#spliced[first] ?? null) !== null && this.#engine.answers(first);
+  }
+
   get freeMemory(): number {
     return this.#control[Control.FreeSlots] / this.#engine.memory.slots;
   }
@@ -327,10 +334,20 @@ export class HostSockets implements Streams, Datagrams {
 
   #opened<Handler>(socket: number, owners: (Handler | null)[], handler: Handler): number {
     if (socket < 0) return socket;
-    this.#open[socket] = 1;
-    this.#sent[socket] = 0;
+    this.#begin(socket);
     owners[socket] = handler;
     return socket;
+  }
+
+  #begin(socket: number): void {
+    for (let next = this.#streams.length; next <= socket; next++) {
+      this.#streams.push(null);
+      this.#datagrams.push(null);
+      this.#listeners.push(null);
+      this.#spliced.push(null);
+    }
+    this.#open[socket] = 1;
+    this.#sent[socket] = 0;
   }
 
   #disown(socket: number): void {
@@ -347,8 +364,7 @@ export class HostSockets implements Streams, Datagrams {
   }
 
   #accepted(listener: number, socket: number, at: number): void {
-    this.#open[socket] = 1;
-    this.#sent[socket] = 0;
+    this.#begin(socket);
     const handler = this.#listeners[listener];
     if (handler) handler.accepted(listener, socket, this.#eventAddresses, at);
     else this.reset(socket);
@@ -421,5 +437,6 @@ export class HostSockets implements Streams, Datagrams {
   }
 }
 
-/** errno of a pair that cannot be spliced any more. */
+/** errno of a pair that cannot be spliced any more, and of one that we ended. */
 const ENOTCONN = 107;
+const ECONNABORTED = 103;

@@ -75,6 +75,10 @@ export interface Streams {
   /** Has the host's kernel ask the peer from time to time whether it is still there (SO_KEEPALIVE): failed() if it is not. */
   keepAlive(socket: number): void;
   splice(first: number, second: number, ended: (errno: number) => void): void;
+  /** Aborts a splice, named by its first socket: `ended` is called. Within a turn, after its events. */
+  unsplice(first: number): void;
+  /** True while the second socket of a splice may still have something for the first. */
+  answers(first: number): boolean;
   localEndpoint(socket: number): Endpoint;
   /** Share of the slots that are free, 0 to 1: below a quarter, advertise less. */
   readonly freeMemory: number;

@@ -1,5 +1,5 @@
 /**
- * ICMP of both families: echo, and what the sandbox reports.
+ * ICMP of both families: echo, and what the sandbox reports of our packets.
  *
  * Theory of operation. An echo request to one of our own addresses is answered at once. One to elsewhere goes out through a
  * ping socket of the host (SOCK_DGRAM, IPPROTO_ICMP or IPPROTO_ICMPV6: no privilege, where net.ipv4.ping_group_range allows it), one socket
@@ -7,7 +7,9 @@
  * the sandbox's id is put back here, the sequence number is never touched. TTL and "don't fragment" are carried outside (host/path). Replies from anybody but the destination are dropped. An
  * error of the host (or EACCES for want of the sysctl) goes back as an ICMP error about the request.
  *
- * Everything else that the sandbox sends (errors about what we sent, timestamps, redirects) is counted and dropped.
+ * What the sandbox's kernel, or a router that somebody made in it, reports of a packet of ours is read (wire/reported) and told to
+ * the protocol that sent it, which believes no more than it must. Everything else that the sandbox sends (redirects, timestamps,
+ * address masks, replies that nobody asked for) is counted and dropped: docs/decisions/icmp.md has the whole list.
  *
  * Bounds: LIMIT sockets; the longest idle goes first, each after IDLE milliseconds without a message.
  * Not here: neighbour discovery (stack/ingress-v6).
@@ -37,6 +39,7 @@ import { ipHeader, writeIp } from "../wire/ip.js";
 import { Protocol } from "../wire/ipv4.js";
 import type { Packet } from "../wire/packet.js";
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
+import { Reported } from "../wire/reported.js";
 
 export const PING_LIMIT = 256;
 /** Milliseconds. */
@@ -48,6 +51,11 @@ const ECHO_REPLY = { 4: IcmpType.EchoReply, 6: Icmpv6Type.EchoReply };
 const EPERM = 1;
 const EACCES = 13;
 
+export interface ErrorInput {
+  /** False: nothing is known of that packet. */
+  reported(error: Reported): boolean;
+}
+
 export interface IcmpOptions {
   readonly output: Output;
   readonly datagrams: Datagrams;
@@ -56,6 +64,11 @@ export interface IcmpOptions {
   readonly counters: Counters;
   readonly flows: FlowTable;
   readonly timers: Timers;
+  /** Who hears what became of the segments and datagrams that went into the sandbox. */
+  readonly tcp: ErrorInput;
+  readonly udp: ErrorInput;
+  /** Where others share the sandbox's TCP: offers them a packet of no flow here. True when one of them has yet to see it. */
+  readonly others?: { offer(packet: Packet): boolean } | null;
   /** Ping sockets at once. */
   readonly limit?: number;
 }
@@ -64,6 +77,7 @@ export class Icmp {
   readonly #options: IcmpOptions;
   readonly #limit: number;
   readonly #pings = new Map<number, Ping>();
+  readonly #reported = new Reported();
 
   constructor(options: IcmpOptions) {
     this.#options = options;
@@ -92,7 +106,8 @@ export class Icmp {
     const type = icmpType(view, at);
     if (type !== ECHO[family] || icmpCode(view, at) !== 0) {
       const isError = family === 4 ? isIcmpError(type) : isIcmpv6Error(type);
-      counters.add(isError ? "icmp.error_ignored" : "icmp.unknown_type");
+      if (isError) this.#error(packet);
+      else counters.add("icmp.unknown_type");
       return;
     }
     const id = flows.find(Protocol.Icmp, link, family, source, icmpId(view, at), destination, 0);
@@ -113,6 +128,19 @@ export class Icmp {
     timers.cancel(ping.timer);
     flows.remove(ping.id);
     datagrams.close(ping.socket);
+  }
+
+  /** An error about something that we sent, as it claims. */
+  #error(packet: Packet): void {
+    const { tcp, udp, others, counters } = this.#options;
+    const error = this.#reported;
+    if (!error.read(packet)) {
+      counters.add("icmp.error_ignored");
+      return;
+    }
+    const isTcp = error.protocol === Protocol.Tcp;
+    if ((isTcp ? tcp : udp).reported(error)) return;
+    if (!isTcp || !others?.offer(packet)) counters.add("icmp.error_stray");
   }
 
   #decide(packet: Packet): void {

@@ -35,6 +35,8 @@ export const VNET_HEADER = 12;
 export const MAX_PAYLOAD = 65483;
 /** Bytes of the area for small frames, behind the last slot. */
 export const CONTROL_AREA = 1 << 20;
+/** Links at once; link numbers are below it. */
+export const MAX_LINKS = 256;
 
 /** Indexes into `control`. */
 export enum Control {
@@ -145,8 +147,12 @@ export interface Engine {
   /** The largest number of sockets at once; socket numbers are below it. */
   readonly maxSockets: number;
 
-  /** Takes the descriptor of a TAP (with a vnet header of VNET_HEADER bytes) or of a pair (openPair) and returns its link number. The descriptor is the engine's from now on. */
-  addLink(fd: number): number;
+  /**
+   * Takes the descriptor of a TAP (with a vnet header of VNET_HEADER bytes) or of a pair (openPair) and returns its link number. The
+   * descriptor is the engine's from now on. `plain`: frames have no vnet header there; what is read gets one of zeros, and of what
+   * is written it is left away, so that a frame must be complete.
+   */
+  addLink(fd: number, plain?: boolean): number;
   removeLink(link: number): void;
 
   /** New non-blocking stream socket (TCP_NODELAY), connecting to `remote`, from `local` if given (port 0: any), with TTL `hops` (0: the host's own). Endpoints as in wire/address.ts. Returns its number or -errno. */
@@ -171,6 +177,10 @@ export interface Engine {
   keepAlive(socket: number): number;
   /** Joins two connected stream sockets in the kernel, both directions, half-close and reset carried over; ends with one Spliced event. What was reported and not consumed of either is sent again from the front. */
   splice(first: number, second: number): void;
+  /** Ends a splice by its first socket: both are aborted, and no Spliced event comes. Within a turn only after its events were read. */
+  unsplice(first: number): void;
+  /** True while the second socket of a splice may still have something for the first. */
+  answers(first: number): boolean;
 
   /** Starts the turns on the event loop of this thread. An exception out of `process` stops the engine and is handed to `failed`. */
   start(process: () => void, failed: (error: Error) => void): void;

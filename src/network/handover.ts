@@ -6,6 +6,7 @@
  * pause, always where there are no ports to hash, and half of the datagrams that nobody answers. What is then done:
  *
  *     not TCP (ARP, UDP, ICMP, fragments, the unknown)   shard 0 has all of it, the others hand it over
+ *     TCP to the DNS address                             likewise: one place knows the resolvers
  *     TCP, the shard has the flow                        its own
  *     TCP, a SYN                                         opens a flow here
  *     TCP, anything else                                 goes round: to the next shard, and the next ...; the one that has the
@@ -27,11 +28,21 @@
 import type { Counters } from "../flow/counters.js";
 import { VNET_HEADER } from "../native/engine.js";
 import type { Egress } from "../stack/egress.js";
+import { type Address, equalAddress } from "../wire/address.js";
 import { ETHERNET_HEADER, EtherType, etherType } from "../wire/ethernet.js";
 import { icmpType } from "../wire/icmp.js";
 import { isDiscovery } from "../wire/icmpv6.js";
-import { FRAGMENT_OFFSET, IPV4_HEADER, ipv4Fragment, ipv4Protocol, MORE_FRAGMENTS, Protocol } from "../wire/ipv4.js";
-import { IPV6_HEADER, ipv6NextHeader } from "../wire/ipv6.js";
+import {
+  FRAGMENT_OFFSET,
+  IPV4_HEADER,
+  ipv4Destination,
+  ipv4Fragment,
+  ipv4Protocol,
+  ipv4Word,
+  MORE_FRAGMENTS,
+  Protocol,
+} from "../wire/ipv4.js";
+import { IPV6_DESTINATION, IPV6_HEADER, ipv6NextHeader } from "../wire/ipv6.js";
 import type { Packet } from "../wire/packet.js";
 import { setVnetBuffers, vnetBuffers } from "../wire/vnet.js";
 
@@ -39,6 +50,8 @@ export interface HandoverOptions {
   /** Which of the shards this is, and how many there are. */
   readonly index: number;
   readonly count: number;
+  /** Where DNS is served, by family; null: nowhere. */
+  readonly dns: { readonly v4: Address | null; readonly v6: Address | null };
   /** The engine's slab. */
   readonly slab: ArrayBuffer;
   readonly egress: Egress;
@@ -51,6 +64,9 @@ export class Handover {
   readonly #index: number;
   readonly #count: number;
   readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #dns: number | null;
+  readonly #dns6: Address | null;
   readonly #egress: Egress;
   readonly #counters: Counters;
   readonly #deliver: (link: number, offset: number, length: number) => void;
@@ -66,6 +82,9 @@ export class Handover {
     this.#index = options.index;
     this.#count = options.count;
     this.#view = new DataView(options.slab);
+    this.#bytes = new Uint8Array(options.slab);
+    this.#dns = options.dns.v4 && ipv4Word(options.dns.v4);
+    this.#dns6 = options.dns.v6;
     this.#egress = options.egress;
     this.#counters = options.counters;
     this.#deliver = options.deliver;
@@ -86,7 +105,7 @@ export class Handover {
     this.#seen = 0;
     if (this.#index === 0) {
       this.#own(offset, length);
-    } else if (isTcp(this.#view, offset, length)) {
+    } else if (isTcp(this.#view, offset, length) && !this.#isForDns(offset)) {
       this.#deliver(link, offset, length);
     } else {
       this.#hand(0, offset, length, 0);
@@ -126,6 +145,14 @@ export class Handover {
     this.#deliver(this.#tap, offset, length);
     if (!isDiscoveryFrame(this.#view, offset, length)) return;
     for (let shard = 1; shard < this.#count; shard++) this.#hand(shard, offset, length, this.#count);
+  }
+
+  /** `offset`: a frame that isTcp() says yes to. */
+  #isForDns(offset: number): boolean {
+    const ethernet = offset + VNET_HEADER;
+    const network = ethernet + ETHERNET_HEADER;
+    if (etherType(this.#view, ethernet) === EtherType.IPv4) return ipv4Destination(this.#view, network) === this.#dns;
+    return this.#dns6 !== null && equalAddress(this.#bytes, this.#dns6, network + IPV6_DESTINATION);
   }
 
   #hand(shard: number, offset: number, length: number, seen: number): void {

@@ -1,10 +1,10 @@
 /** What the main thread and the thread of a shard say to each other. Descriptors are numbers: they belong to the whole process. */
 import type { Log } from "../policy/config.js";
-import type { NetworkConfig, ShardPlace } from "./network.js";
+import type { ShardPlace, SoloConfig } from "./config.js";
 
 /** What a shard's thread begins with. */
 export interface ShardStart {
-  readonly config: Omit<NetworkConfig, "log" | "rested">;
+  readonly config: Omit<SoloConfig, "log" | "rested" | "resolvConf">;
   readonly place: ShardPlace;
   /** Collect garbage in the thread, too, when a load has ended. */
   readonly collects: boolean;

@@ -17,9 +17,15 @@ import { Worker } from "node:worker_threads";
 import { NetnsError } from "../errors.js";
 import { native } from "../native/binding.js";
 import type { OpenPort } from "../publish/listeners.js";
+import type { Publisher } from "../publish/publisher.js";
 import type { Sandbox } from "../sandbox/sandbox.js";
-import { Network, type NetworkConfig, type OpenNetwork } from "./network.js";
+import type { SoloConfig } from "./config.js";
+import type { Lease } from "./leases.js";
+import type { Member } from "./member.js";
+import { soloNames } from "./names.js";
+import { Network } from "./network.js";
 import type { FromShard, ShardStart, ToShard } from "./shard-messages.js";
+import type { OpenNetwork } from "./solo.js";
 
 /** As far as a worker thread is used here. */
 export interface ShardThread {
@@ -40,10 +46,13 @@ function startThread(start: ShardStart): ShardThread {
 }
 
 export class ShardedNetwork implements OpenNetwork {
-  readonly published: readonly OpenPort[];
   readonly failed: Promise<never>;
-  readonly #config: NetworkConfig;
+  readonly captured = null;
+  readonly #config: SoloConfig;
   readonly #first: Network;
+  readonly #ports: Publisher;
+  readonly #lease: Lease;
+  #member: Member | null = null;
   readonly #others: readonly Shard[];
   #closing: Promise<void> | null = null;
 
@@ -52,7 +61,7 @@ export class ShardedNetwork implements OpenNetwork {
    * @param start starts the thread of a shard
    * @throws a NetnsError: PORT_BUSY, NATIVE, HOST_LACKS, INTERNAL
    */
-  static async open(config: NetworkConfig, start = startThread): Promise<ShardedNetwork> {
+  static async open(config: SoloConfig, start = startThread): Promise<ShardedNetwork> {
     const network = new ShardedNetwork(config, start);
     try {
       await Promise.race([Promise.all(network.#others.map((shard) => shard.up)), network.failed]);
@@ -63,28 +72,37 @@ export class ShardedNetwork implements OpenNetwork {
     }
   }
 
-  private constructor(config: NetworkConfig, start: (start: ShardStart) => ShardThread) {
+  private constructor(config: SoloConfig, start: (start: ShardStart) => ShardThread) {
     this.#config = config;
     const count = config.shards;
     const peers = openPairs(count);
+    this.#first = Network.openShard(config, { index: 0, count, peers: peers[0], listeners: [] });
+    this.#lease = this.#first.lease();
     try {
-      this.#first = Network.openShard(config, { index: 0, count, peers: peers[0], listeners: [] });
+      this.#ports = this.#first.openPorts(config.publish, count);
     } catch (error) {
+      this.#first.close();
       for (const fd of peers.slice(1).flat()) if (fd >= 0) native().closeFd(fd);
       throw error;
     }
-    this.published = this.#first.published;
-    const { log, rested, ...rest } = config; // functions stay in their thread
+    const { log, rested, resolvConf: _, ...rest } = config; // functions stay in their thread, and DNS is the first one's
     this.#others = peers.slice(1).map((own, i) => {
-      const place = { index: i + 1, count, peers: own, listeners: this.#first.listenersFor(i + 1) };
+      const place = { index: i + 1, count, peers: own, listeners: this.#ports.listenersFor(i + 1) };
       return new Shard(start({ config: rest, place, collects: rested !== undefined }), log);
     });
     this.failed = Promise.race([this.#first.failed, ...this.#others.map((shard) => shard.failed)]);
     this.failed.catch(() => {});
   }
 
-  join(sandbox: Sandbox): Promise<void> {
-    const joined = this.#first.join(sandbox);
+  get published(): readonly OpenPort[] {
+    return this.#ports.ports;
+  }
+
+  join(sandbox: Sandbox): Promise<Member> {
+    const names = soloNames(this.#config.hostname, this.#lease);
+    const { automatic = [] } = this.#config;
+    const joined = this.#first.join(sandbox, { name: null, lease: this.#lease, ports: this.#ports, automatic, names });
+    this.#member = this.#first.members()[0] ?? null;
     this.#others.forEach((shard, i) => {
       shard.join(sandbox, sandbox.taps[i + 1]);
     });
@@ -94,7 +112,7 @@ export class ShardedNetwork implements OpenNetwork {
   async drain(milliseconds: number): Promise<void> {
     const end = process.uptime() + milliseconds / 1000;
     await Promise.all(this.#others.map((shard) => shard.drain(milliseconds)));
-    await this.#first.drain(Math.max(0, (end - process.uptime()) * 1000));
+    await this.#member?.drain(Math.max(0, (end - process.uptime()) * 1000));
   }
 
   close(): Promise<void> {
@@ -132,7 +150,7 @@ class Shard {
   #ended = () => {};
   readonly #end: Promise<void>;
 
-  constructor(thread: ShardThread, log: NetworkConfig["log"]) {
+  constructor(thread: ShardThread, log: SoloConfig["log"]) {
     this.#thread = thread;
     let fail: (error: Error) => void = () => {};
     this.failed = new Promise<never>((_, reject) => {

@@ -8,7 +8,8 @@ import { parentPort, workerData } from "node:worker_threads";
 import { native } from "../native/binding.js";
 import type { Log } from "../policy/config.js";
 import { SocketStock } from "../sandbox/socket-stock.js";
-import { type Joining, Network } from "./network.js";
+import type { Joining } from "./member.js";
+import { Network } from "./network.js";
 import type { FromShard, ShardStart, ToShard } from "./shard-messages.js";
 
 type Kind = `${4 | 6}/${"stream" | "datagram"}`;
@@ -24,6 +25,7 @@ function runShard(port: NonNullable<typeof parentPort>, { config, place, collect
   const network = Network.openShard({ ...config, log, ...rested }, place);
   network.failed.catch((error: Error) => tell({ kind: "failed", message: error.message }));
 
+  const ports = network.adoptPorts(place.listeners);
   tell({ kind: "up" });
 
   const stocks = new Map<Kind, SocketStock>();
@@ -44,13 +46,18 @@ function runShard(port: NonNullable<typeof parentPort>, { config, place, collect
   port.on("message", (message: ToShard) => {
     switch (message.kind) {
       case "join":
-        network.join({ ...inside, taps: [message.tap], mac: message.mac, offloads: { uso: message.uso } });
+        network.join(
+          { ...inside, taps: [message.tap], mac: message.mac, offloads: { uso: message.uso } },
+          { name: null, lease: network.lease(), ports },
+        );
         break;
       case "sockets":
         stock(message.family, message.type).put(message.fds, message.errno);
         break;
       case "drain":
-        network.drain(message.milliseconds).then(() => tell({ kind: "drained" }));
+        Promise.all(network.members().map((member) => member.drain(message.milliseconds))).then(() =>
+          tell({ kind: "drained" }),
+        );
         break;
       case "close":
         network.close();

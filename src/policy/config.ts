@@ -16,6 +16,11 @@ export interface PublishSpec {
   readonly hostPort: number;
   /** 1 to 65535. */
   readonly insidePort: number;
+  /**
+   * An address of the sandbox's subnet, of the family of `host`, to which everybody is led through the interface, with the gateway's
+   * address where their own means nothing inside. Default: the sandbox's own addresses, its loopback included.
+   */
+  readonly inside?: Address;
 }
 
 /** What of the host's 127.0.0.1 the sandbox reaches at the gateway's address. */

@@ -9,7 +9,8 @@
  *
  *     asking ──fd──▶ connecting ──connected──▶ spliced ──▶ (ended)
  *        │              │  ▲ refused: the next target, with a new socket
- *        └──────────────┴──┴─ none left, or the client is gone: both are closed; the client sees a reset
+ *        └──────────────┴──┴─ none left, or the client is gone: both are closed; the client sees a reset,
+ *                             or the caller, where there is one, gets its socket back
  *
  * Bounds: `limit` connections that are asking or connecting at once; one more is reset and counted.
  */
@@ -25,14 +26,29 @@ export interface InsideSockets {
   discard(socket: number): void;
 }
 
+/** Who handed a client over and wants to know what becomes of it. Called within a turn. */
+export interface DirectCaller {
+  /** They are to be spliced: what is sent to the client now goes before what comes from inside. False: ask again in the next turn. */
+  reached(client: number, inside: number): boolean;
+  /** No target accepts; the client's socket is the caller's again. `errno`: of the last one; 0: a socket could not even be made. */
+  refused(client: number, errno: number): void;
+  /** The client has gone away. */
+  gone(): void;
+}
+
+/** A connection that the kernel carries, by its client's socket. */
+interface Spliced {
+  readonly client: number;
+}
+
 export class DirectPath {
   readonly #streams: Streams;
   readonly #counters: Counters;
   readonly #inside: InsideSockets;
   readonly #turns: Turns;
   readonly #limit: number;
-  #pending = 0;
-  #spliced = 0;
+  readonly #pending = new Set<Attempt>();
+  readonly #spliced = new Set<Spliced>();
 
   constructor(options: { streams: Streams; counters: Counters; turns: Turns; inside: InsideSockets; limit?: number }) {
     this.#streams = options.streams;
@@ -44,18 +60,31 @@ export class DirectPath {
 
   /** Connections that are spliced now. */
   get spliced(): number {
-    return this.#spliced;
+    return this.#spliced.size;
+  }
+
+  /** True while a server inside may still have something for a client. */
+  get answering(): boolean {
+    for (const { client } of this.#spliced) if (this.#streams.answers(client)) return true;
+    return false;
+  }
+
+  /** Ends all of them: the clients see a reset. Within a turn, after its events. */
+  close(): void {
+    for (const attempt of [...this.#pending]) this.end(attempt);
+    for (const { client } of [...this.#spliced]) this.#streams.unsplice(client);
   }
 
   /** Connects an accepted socket to the first of `targets` (at least one) that accepts on `port`. The socket is ours from now on. */
-  connect(client: number, targets: readonly Address[], port: number): void {
-    if (this.#pending >= this.#limit) {
+  connect(client: number, targets: readonly Address[], port: number, caller: DirectCaller | null = null): void {
+    if (this.#pending.size >= this.#limit) {
       this.#counters.add("publish.direct_limit");
-      this.#streams.reset(client);
+      if (caller === null) this.#streams.reset(client);
+      else caller.refused(client, 0);
       return;
     }
-    this.#pending++;
-    const attempt = new Attempt(this, client, targets, port);
+    const attempt = new Attempt(this, client, targets, port, caller);
+    this.#pending.add(attempt);
     this.#streams.own(client, attempt);
     this.next(attempt);
   }
@@ -88,6 +117,7 @@ export class DirectPath {
     if (attempt.ended) {
       if (socket >= 0) this.#streams.reset(socket);
     } else if (socket < 0) {
+      attempt.errno = -socket;
       this.next(attempt);
     } else {
       attempt.inside = socket;
@@ -95,11 +125,18 @@ export class DirectPath {
   }
 
   splice(attempt: Attempt): void {
+    const { caller, client, inside } = attempt;
+    if (attempt.ended || inside < 0) return;
+    if (caller !== null && !caller.reached(client, inside)) {
+      this.#turns.enter(() => this.splice(attempt));
+      return;
+    }
     attempt.ended = true;
-    this.#pending--;
-    this.#spliced++;
-    this.#streams.splice(attempt.client, attempt.inside, () => {
-      this.#spliced--;
+    this.#pending.delete(attempt);
+    const spliced: Spliced = { client };
+    this.#spliced.add(spliced);
+    this.#streams.splice(client, inside, () => {
+      this.#spliced.delete(spliced);
     });
   }
 
@@ -107,9 +144,11 @@ export class DirectPath {
   end(attempt: Attempt): void {
     if (attempt.ended) return;
     attempt.ended = true;
-    this.#pending--;
-    if (attempt.client >= 0) this.#streams.reset(attempt.client);
+    this.#pending.delete(attempt);
     if (attempt.inside >= 0) this.#streams.reset(attempt.inside);
+    if (attempt.client < 0) attempt.caller?.gone();
+    else if (attempt.caller === null) this.#streams.reset(attempt.client);
+    else attempt.caller.refused(attempt.client, attempt.errno);
   }
 }
 
@@ -123,8 +162,18 @@ class Attempt implements StreamHandler {
   client: number;
   inside = -1;
   ended = false;
+  /** Of the last target that did not accept. */
+  errno = 0;
+  readonly caller: DirectCaller | null;
 
-  constructor(path: DirectPath, client: number, targets: readonly Address[], port: number) {
+  constructor(
+    path: DirectPath,
+    client: number,
+    targets: readonly Address[],
+    port: number,
+    caller: DirectCaller | null,
+  ) {
+    this.caller = caller;
     this.#path = path;
     this.#targets = targets;
     this.#port = port;
@@ -137,10 +186,10 @@ class Attempt implements StreamHandler {
   }
 
   connected(): void {
-    if (!this.ended) this.#path.splice(this);
+    this.#path.splice(this);
   }
 
-  failed(socket: number): void {
+  failed(socket: number, errno: number): void {
     if (this.ended) return;
     if (socket === this.client) {
       this.client = -1;
@@ -148,6 +197,7 @@ class Attempt implements StreamHandler {
       return;
     }
     this.inside = -1;
+    this.errno = errno;
     this.#path.next(this);
   }
 

@@ -68,22 +68,27 @@ function openBoth(spec: PublishSpec, binding: Binding): OpenPort {
 }
 
 function busy(spec: PublishSpec, local: Endpoint, errno: number): NetnsError {
-  return new NetnsError("PORT_BUSY", bindError(formatHostPort(local, spec.protocol), errno));
+  return bindError(`publish ${formatHostPort(local, spec.protocol)}`, errno);
 }
 
-function bindError(name: string, errno: number): string {
+/** `what` cannot be done, since bind() or listen() said `errno`. */
+export function bindError(what: string, errno: number): NetnsError {
+  return new NetnsError("PORT_BUSY", `cannot ${what}: ${bindReason(errno)}`);
+}
+
+function bindReason(errno: number): string {
   switch (errno) {
     case EADDRINUSE:
-      return `cannot publish ${name}: the port is in use on this host; choose another host port, or 0 for any free one`;
+      return `the port is in use on this host; choose another host port, or 0 for any free one`;
     case EACCES:
-      return `cannot publish ${name}: ports below net.ipv4.ip_unprivileged_port_start (usually 1024) are closed to ordinary users; choose a higher host port`;
+      return `ports below net.ipv4.ip_unprivileged_port_start (usually 1024) are closed to ordinary users; choose a higher host port`;
     case EADDRNOTAVAIL:
-      return `cannot publish ${name}: this host has no such address; \`ip address\` lists those that it has`;
+      return `this host has no such address; \`ip address\` lists those that it has`;
     case EAFNOSUPPORT:
-      return `cannot publish ${name}: this host has no IPv6; publish on an IPv4 address`;
+      return `this host has no IPv6; choose an IPv4 address`;
     case EMFILE:
-      return `cannot publish ${name}: too many open files; raise the limit with \`ulimit -n\``;
+      return `too many open files; raise the limit with \`ulimit -n\``;
     default:
-      return `cannot publish ${name}: bind failed with errno ${errno}`;
+      return `bind failed with errno ${errno}`;
   }
 }

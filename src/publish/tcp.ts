@@ -5,7 +5,8 @@
  * stack, with the address and port that they really have, so that the server's log and its access rules are right. When
  * the sandbox refuses such a connection at its address of the client's family, its other address is tried, where the
  * client then has the gateway's address, and then the direct path, since its server may listen on the namespace's loopback
- * only: the port was published, so it shall be reached.
+ * only: the port was published, so it shall be reached. A port that leads to one address (PublishSpec.inside) leads there through
+ * the TAP for everybody, and nowhere else.
  */
 import type { Counters } from "../flow/counters.js";
 import type { ListenHandler, StreamHandler, Streams } from "../host/sockets.js";
@@ -37,7 +38,7 @@ const MAX_WAITING = 128;
 export class TcpPort implements ListenHandler {
   readonly insidePort: number;
   readonly #options: TcpPortOptions;
-  #joined: { direct: DirectPath; carry: CarryThrough; targets: Targets } | null = null;
+  #joined: { direct: DirectPath | null; carry: CarryThrough; targets: Targets } | null = null;
   #waiting = new Set<Waiting>();
 
   constructor(options: TcpPortOptions) {
@@ -45,7 +46,14 @@ export class TcpPort implements ListenHandler {
     this.insidePort = options.insidePort;
   }
 
-  join(direct: DirectPath, carry: CarryThrough, targets: Targets): void {
+  /** No longer published: who waits for the sandbox sees a reset. */
+  close(): void {
+    for (const { socket } of this.#waiting) this.#options.streams.reset(socket);
+    this.#waiting.clear();
+  }
+
+  /** @param direct null: nobody goes that way */
+  join(direct: DirectPath | null, carry: CarryThrough, targets: Targets): void {
     this.#joined = { direct, carry, targets };
     const waiting = this.#waiting;
     this.#waiting = new Set();
@@ -76,7 +84,9 @@ export class TcpPort implements ListenHandler {
     const { direct, carry, targets } = this.#joined;
     const { insidePort } = this;
     const addresses = targets[familyOf(client)];
-    if (isLoopback(client)) direct.connect(socket, addresses, insidePort);
+    if (direct === null)
+      carry(socket, client, clientPort, insidePort, (refused) => this.#options.streams.reset(refused));
+    else if (isLoopback(client)) direct.connect(socket, addresses, insidePort);
     else carry(socket, client, clientPort, insidePort, (refused) => direct.connect(refused, addresses, insidePort));
   }
 }

@@ -49,11 +49,17 @@ export interface UdpPortOptions {
   readonly insidePort: number;
 }
 
+/** The way for loopback clients. */
+export interface DirectTarget {
+  readonly inside: InsideSockets;
+  /** Addresses inside to try, in this order. */
+  readonly targets: readonly Address[];
+}
+
 /** What is behind the port once a sandbox has joined. */
 export interface UdpTarget {
-  readonly inside: InsideSockets;
-  /** Addresses inside to try for loopback clients, in this order. */
-  readonly targets: readonly Address[];
+  /** For loopback clients; null: they go the way of all others. */
+  readonly direct: DirectTarget | null;
   /** Takes the datagrams of everybody else, and sends their answers. */
   readonly through: DatagramHandler;
 }
@@ -66,6 +72,14 @@ export class UdpPort implements DatagramHandler, TimerOwner {
 
   constructor(options: UdpPortOptions) {
     this.#options = options;
+  }
+
+  /** No longer published: its loopback clients are forgotten. */
+  close(): void {
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+    this.#options.timers.cancel(this.#timer);
+    this.#target = null;
   }
 
   get family(): Family {
@@ -86,7 +100,8 @@ export class UdpPort implements DatagramHandler, TimerOwner {
       counters.add("publish.udp_nobody_there");
       return;
     }
-    if (!isLoopback(addresses.subarray(at + 8, at + 24))) {
+    const { direct } = this.#target;
+    if (direct === null || !isLoopback(addresses.subarray(at + 8, at + 24))) {
       this.#target.through.datagram(socket, offset, length, segment, addresses, at);
       return;
     }
@@ -96,7 +111,7 @@ export class UdpPort implements DatagramHandler, TimerOwner {
       this.#makeRoom();
       client = new Client(
         this.#options,
-        this.#target,
+        direct,
         socket,
         addresses.slice(at, at + 24),
         addresses.slice(at + 24, at + 48),
@@ -121,7 +136,7 @@ export class UdpPort implements DatagramHandler, TimerOwner {
     at: number,
   ): void {
     // Answers that a loopback client no longer wants: the server inside spoke to a socket of its own namespace, and hears nothing.
-    if (isLoopback(addresses.subarray(at + 8, at + 24))) return;
+    if (this.#target?.direct && isLoopback(addresses.subarray(at + 8, at + 24))) return;
     this.#target?.through.datagramFailed(socket, errno, type, code, info, offset, length, addresses, at);
   }
 
@@ -160,7 +175,7 @@ function clientKey(record: Uint8Array, at: number): number {
 /** One loopback client and its socket inside. */
 class Client implements DatagramHandler {
   readonly #options: UdpPortOptions;
-  readonly #behind: UdpTarget;
+  readonly #behind: DirectTarget;
   readonly #hostSocket: number;
   readonly #remote: Endpoint;
   readonly #local: Endpoint;
@@ -172,7 +187,7 @@ class Client implements DatagramHandler {
   #last: Uint8Array | null = null;
   lastUsed = 0;
 
-  constructor(options: UdpPortOptions, behind: UdpTarget, hostSocket: number, remote: Endpoint, local: Endpoint) {
+  constructor(options: UdpPortOptions, behind: DirectTarget, hostSocket: number, remote: Endpoint, local: Endpoint) {
     this.#options = options;
     this.#behind = behind;
     this.#hostSocket = hostSocket;

@@ -1,7 +1,7 @@
 import { explainFailure } from "./host-checks.js";
 import { randomMac } from "./launch.js";
 import { startLauncher } from "./launcher-process.js";
-import { attachArguments } from "./launcher-protocol.js";
+import { type AttachOptions, attachArguments, type Target } from "./launcher-protocol.js";
 import type { InsideNetwork, Sandbox } from "./sandbox.js";
 
 /**
@@ -9,13 +9,15 @@ import type { InsideNetwork, Sandbox } from "./sandbox.js";
  * settles with code 0 when the process has ended, or when the file names that namespace no longer.
  * Rejects with a NetnsError when it cannot be entered.
  */
-export function attach(target: { pid: number } | { path: string }, network: InsideNetwork): Promise<Sandbox> {
+export function attach(target: Target, network: InsideNetwork, options: AttachOptions = {}): Promise<Sandbox> {
   const mac = network.mac ?? randomMac();
   return startLauncher({
-    arguments: attachArguments(target, network, mac),
+    arguments: attachArguments(target, network, mac, options),
     env: process.env,
     mac,
     queues: network.queues,
     explain: explainFailure,
   });
 }
+
+export type { AttachOptions, Target } from "./launcher-protocol.js";

@@ -40,7 +40,14 @@ export async function checkHost(facts: HostFacts = hostFacts(), attempt: Attempt
   } else if (users.ok && tun.ok) {
     findings.push({ ok: false, severity: "fatal", ...describe(failure, facts) });
   }
-  return [...findings, checkIPv6(facts), checkPing(facts), checkOpenFiles(facts), ...checkSpeed(facts)];
+  return [
+    ...findings,
+    checkIPv6(facts),
+    checkPing(facts),
+    checkOpenFiles(facts),
+    checkConfinement(facts),
+    ...checkSpeed(facts),
+  ];
 }
 
 /** The error for a step of the launcher that failed: one line, with the way to mend it. */
@@ -159,6 +166,18 @@ function checkOpenFiles(facts: HostFacts): Finding {
   };
 }
 
+function checkConfinement(facts: HostFacts): Finding {
+  const error = facts.confinement();
+  if (error === null) return fine("the process that carries a network can be confined (seccomp)", "degraded");
+  const kernel = "a kernel built with CONFIG_SECCOMP_FILTER, on x86-64 or arm64, can";
+  return {
+    ok: false,
+    severity: "degraded",
+    what: `the process that carries a network cannot be confined (${error}): it keeps all rights of your user`,
+    fix: inContainer(facts) ? "start this container with --security-opt seccomp=unconfined" : kernel,
+  };
+}
+
 function checkSpeed(facts: HostFacts): Finding[] {
   const running = release(facts);
   const since = (what: string, wanted: string): Finding =>
@@ -262,6 +281,9 @@ function describeTarget(step: string, error: string, detail: string): { what: st
       what: `${detail} is not a network namespace`,
       fix: "name a process id, or a file such as /run/netns/NAME",
     };
+  }
+  if (step === "target-userns") {
+    return { what: `${detail} is not a user namespace`, fix: "name a file such as /proc/PID/ns/user" };
   }
   if (error === "ENOENT" || error === "ESRCH") {
     return { what: `${detail} does not exist`, fix: "name a running process, or a file such as /run/netns/NAME" };

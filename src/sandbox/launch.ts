@@ -19,7 +19,12 @@ export function randomMac(): string {
  * Rejects with a NetnsError that says what the host lacks and how to mend it.
  */
 export async function launch(options: LaunchOptions): Promise<Sandbox> {
-  if (options.command.length === 0) throw new NetnsError("USAGE", "no command was given: write it behind --");
+  if (options.hold === true) {
+    if (options.command.length > 0)
+      throw new NetnsError("USAGE", "a sandbox that is held runs no command: leave it out");
+  } else if (options.command.length === 0) {
+    throw new NetnsError("USAGE", "no command was given: write it behind --");
+  }
   const texts = [...options.command, options.hostname, options.resolvConf, options.hosts];
   if (texts.some((text) => text?.includes("\0"))) {
     throw new NetnsError("USAGE", "a command and its arguments cannot contain a zero byte");

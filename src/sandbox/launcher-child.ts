@@ -1,47 +1,31 @@
-/** The launcher's process: one that we start, or one that was started before us (native/launcher/front.c). */
+/** The process of a launcher: one that we start, or one that was started before us (native/launcher/front.c). */
 import { spawn } from "node:child_process";
 import { NetnsError } from "../errors.js";
 import { launcherPath, native } from "../native/binding.js";
 import type { PreparedLauncher } from "./sandbox.js";
 
-export interface LauncherChild {
-  /** Settles when it has ended, with how it did, in words. Rejects with a NetnsError where it could not be started. */
-  readonly ended: Promise<string>;
-  /** Lets it run on if it was stopped. */
-  resume(): void;
-}
-
-/** Starts a launcher with `peer`, its end of the channel, as its descriptor 3. Throws a NetnsError. */
-export function spawnLauncher(args: readonly string[], env: NodeJS.ProcessEnv, peer: number): LauncherChild {
+/**
+ * Starts a launcher with `peer`, its end of the channel, as its descriptor 3. Throws a NetnsError. Settles when it has ended, with how it
+ * did, in words; rejects with a NetnsError where it could not be started.
+ */
+export function spawnLauncher(args: readonly string[], env: NodeJS.ProcessEnv, peer: number): Promise<string> {
   try {
     const child = spawn(launcherPath(), [...args], { env, stdio: ["inherit", "inherit", "inherit", peer] });
-    return {
-      ended: new Promise((resolve, reject) => {
-        child.once("error", (error) => reject(spawnError(error)));
-        child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : `signal ${signal}`));
-      }),
-      resume: () => {
-        child.kill("SIGCONT");
-      },
-    };
+    return new Promise((resolve, reject) => {
+      child.once("error", (error) => reject(spawnError(error)));
+      child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : `signal ${signal}`));
+    });
   } catch (error) {
     throw spawnError(error);
   }
 }
 
-/** `closed` settles when its channel has ended, which it does with the process. */
-export function preparedLauncher({ pid }: PreparedLauncher, closed: Promise<void>): LauncherChild {
-  let running = true;
-  return {
-    ended: closed.then(() => {
-      running = false;
-      const status = native().waitForChild(pid);
-      return status < 0 ? `signal ${-status}` : `exit code ${status}`;
-    }),
-    resume: () => {
-      if (running) process.kill(pid, "SIGCONT");
-    },
-  };
+/** The same for one that is there. `closed` settles when its channel has ended, which it does with the process. */
+export async function preparedLauncher({ pid }: PreparedLauncher, closed: Promise<void>): Promise<string> {
+  await closed;
+  if (pid === 0) return "its channel ended";
+  const status = native().waitForChild(pid);
+  return status < 0 ? `signal ${-status}` : `exit code ${status}`;
 }
 
 /** Ends a prepared launcher that is not wanted. */
@@ -50,7 +34,7 @@ export function discardPrepared({ channel, pid }: PreparedLauncher): void {
   native().waitForChild(pid);
 }
 
-function spawnError(error: unknown): NetnsError {
+export function spawnError(error: unknown): NetnsError {
   const code = error instanceof Error && "code" in error ? error.code : "";
   if (code === "E2BIG") {
     return new NetnsError("USAGE", "the command line and environment are too long for this system: shorten them", {

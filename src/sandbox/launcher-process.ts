@@ -3,7 +3,7 @@
  *
  * Theory of operation. The launcher is a child process with our terminal, our process group and a channel as its
  * descriptor 3. A prepared one, which waits for it, is told its configuration. It says Ready (with the TAP) or Failed; after Start it says Exited when the command has ended, and ends
- * itself on Release, or when the channel closes because we are gone. After its own end nothing of the sandbox is left but descriptors that were handed out.
+ * itself on Release, or when the channel closes because we are gone; if somebody stopped it, both continue it. After its own end nothing of the sandbox is left but descriptors that were handed out.
  *
  *     starting --Ready--> up --Exited--> ended --release()--> gone
  *        └------------ Failed, or the launcher dies ----------^     (`exited` rejects, unless Exited came before)
@@ -15,8 +15,8 @@
 import { constants } from "node:os";
 import { NetnsError } from "../errors.js";
 import { native } from "../native/binding.js";
-import type { Channel } from "../native/channel.js";
-import { type LauncherChild, preparedLauncher, spawnLauncher } from "./launcher-child.js";
+import type { Channel, ChannelBinding } from "../native/channel.js";
+import { preparedLauncher, spawnLauncher } from "./launcher-child.js";
 import {
   decodeReply,
   encodeRequest,
@@ -67,12 +67,14 @@ function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void; reje
 
 class LauncherProcess implements Sandbox {
   taps: readonly number[] = [];
+  broker = -1;
   readonly mac: Uint8Array;
   offloads = { tso4: false, tso6: false, uso: false };
   notes: readonly string[] = [];
+  init: Sandbox["init"] = null;
+  output: number | null = null;
 
   readonly #channel: Channel;
-  readonly #child: LauncherChild;
   readonly #explain: (failure: LauncherFailure) => Error;
   readonly #queues: number;
   readonly #exited = deferred<ExitStatus>();
@@ -91,21 +93,21 @@ class LauncherProcess implements Sandbox {
     this.#ready = { resolve, reject };
     this.exited.catch(() => undefined); // a caller who does not wait for the end is told by start-up or by nothing
     const closed = deferred<void>();
-    this.#channel = native().openChannel(
+    this.#channel = openChannel(
       (bytes, fds) => this.#receive(bytes, fds),
       () => closed.resolve(),
       start.prepared?.channel,
     );
-    this.#child = start.prepared ? preparedLauncher(start.prepared, closed.promise) : this.#spawn(start);
+    const ended = start.prepared ? preparedLauncher(start.prepared, closed.promise) : this.#spawn(start);
     if (start.prepared) this.#channel.send(start.prepared.configuration);
-    this.#child.ended.then(
+    ended.then(
       // Node may see the end before the last packets; the channel closes when they have been read.
       (how) => closed.promise.then(() => this.#end(how)),
       (error) => this.#end(error),
     );
   }
 
-  #spawn(start: LauncherStart): LauncherChild {
+  #spawn(start: LauncherStart): Promise<string> {
     const { peer } = this.#channel;
     try {
       return spawnLauncher(start.arguments, start.env, peer);
@@ -131,6 +133,11 @@ class LauncherProcess implements Sandbox {
     return this.#stock(family, wanted).take();
   }
 
+  diagnosticSocket(): Promise<number> {
+    if (this.#ended) return Promise.reject(new NetnsError("NAMESPACE", "the sandbox has ended"));
+    return this.#stock(0, SocketType.Diagnostic).take();
+  }
+
   discard(socket: number): void {
     native().closeFd(socket);
   }
@@ -141,7 +148,6 @@ class LauncherProcess implements Sandbox {
 
   release(): Promise<void> {
     this.#send(Request.Release);
-    this.#child.resume(); // it may have been stopped, and could not answer then
     return this.#gone.promise;
   }
 
@@ -150,10 +156,12 @@ class LauncherProcess implements Sandbox {
   }
 
   #stock(family: number, type: number): SocketStock {
-    const key = `${family}/${type}`;
+    const key = stockKey(family, type);
     let stock = this.#stocks.get(key);
     if (!stock) {
-      stock = new SocketStock((count) => this.#send(Request.Sockets, family, type, count), native().closeFd);
+      const ask = (count: number) => this.#send(Request.Sockets, family, type, count);
+      // One of these is enough for as long as a sandbox lives.
+      stock = new SocketStock(ask, native().closeFd, type === SocketType.Diagnostic ? 0 : undefined);
       this.#stocks.set(key, stock);
     }
     return stock;
@@ -162,9 +170,16 @@ class LauncherProcess implements Sandbox {
   #receive(bytes: Uint8Array, fds: number[]): void {
     const message = decodeReply(bytes);
     if (message?.kind === Reply.Ready && this.#ready) this.#becomeReady(message, fds);
-    else if (message?.kind === Reply.Sockets) this.#stock(message.a, message.b).put(fds, message.c);
-    else if (message?.kind === Reply.Exited) this.#report(exitStatus(message));
+    else if (message?.kind === Reply.Sockets) this.#takeSockets(message, fds);
+    else closeAll(fds); // an adopted launcher may be anything
+    if (message?.kind === Reply.Exited) this.#report(exitStatus(message));
     else if (message?.kind === Reply.Failed) this.#failure ??= this.#explain(failureOf(message));
+  }
+
+  #takeSockets({ a: family, b: type, c: errno }: Message, fds: number[]): void {
+    const stock = this.#stocks.get(stockKey(family, type));
+    if (stock) stock.put(fds, errno);
+    else closeAll(fds);
   }
 
   #report(status: ExitStatus): void {
@@ -173,8 +188,9 @@ class LauncherProcess implements Sandbox {
   }
 
   #becomeReady(message: Message, fds: number[]): void {
-    if (fds.length < this.#queues) {
-      for (const fd of fds) native().closeFd(fd);
+    const hasOutput = (message.a & Offload.Output) !== 0;
+    if (fds.length < this.#queues + (hasOutput ? 1 : 0)) {
+      closeAll(fds);
       this.#failure = new NetnsError(
         "HOST_LACKS",
         "no file descriptor is left for the TAP: raise the limit (ulimit -n)",
@@ -182,13 +198,17 @@ class LauncherProcess implements Sandbox {
       this.#send(Request.Release);
       return;
     }
-    this.taps = fds;
+    this.taps = fds.slice(0, this.#queues);
+    this.output = hasOutput ? fds[this.#queues] : null;
+    this.broker = fds[this.#queues + (hasOutput ? 1 : 0)] ?? -1;
     this.offloads = {
       tso4: (message.a & Offload.Tso4) !== 0,
       tso6: (message.a & Offload.Tso6) !== 0,
       uso: (message.a & Offload.Uso) !== 0,
     };
-    this.notes = message.text.split("\n").filter((line) => line !== "");
+    const [start = "", ...notes] = message.text.split("\n");
+    this.init = message.b > 0 ? { pid: message.b, start } : null;
+    this.notes = notes.filter((line) => line !== "");
     this.#ready?.resolve(this);
     this.#ready = null;
   }
@@ -197,6 +217,8 @@ class LauncherProcess implements Sandbox {
   #end(cause: string | Error): void {
     this.#ended = true;
     this.#channel.close();
+    if (this.broker >= 0) native().closeFd(this.broker);
+    this.broker = -1;
     if (this.#ready || !this.#reported) {
       const unexpected = (how: string) =>
         new NetnsError("INTERNAL", `the sandbox's supervisor ended unexpectedly (${how})`);
@@ -208,6 +230,25 @@ class LauncherProcess implements Sandbox {
     for (const stock of this.#stocks.values()) stock.close(new NetnsError("NAMESPACE", "the sandbox has ended"));
     this.#gone.resolve();
   }
+}
+
+/** As the addon's, but that `own` is taken in any case. */
+function openChannel(...[message, closed, own]: Parameters<ChannelBinding["openChannel"]>): Channel {
+  try {
+    return native().openChannel(message, closed, own);
+  } catch (cause) {
+    if (own === undefined) throw cause;
+    native().closeFd(own);
+    throw new NetnsError("NAMESPACE", "what was handed over is no channel of a launcher", { cause });
+  }
+}
+
+function stockKey(family: number, type: number): string {
+  return `${family}/${type}`;
+}
+
+function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) native().closeFd(fd);
 }
 
 function exitStatus({ a: code, b: signal }: Message): ExitStatus {

@@ -3,17 +3,17 @@
  * native/launcher/options.h and protocol.h, and both must agree. A message is four 32-bit words in the byte order of the
  * machine, then text.
  */
-import type { InsideNetwork, InsideSubnet, LaunchOptions } from "./sandbox.js";
+import type { InsideNetwork, InsideOptions, InsideSubnet, LaunchOptions } from "./sandbox.js";
 
 const HEADER = 16;
-/** Bytes of the text of Request.Configure. */
-const MAX_CONFIGURATION = 65_536;
+/** Bytes of the text of Request.Configure: the most that goes into a packet of a channel, behind the header. */
+const MAX_CONFIGURATION = 65_536 - HEADER;
 /** The most sockets that one request may ask for. */
 export const MAX_SOCKETS = 32;
 
 export enum Request {
   Start = 1,
-  /** a: family 4 or 6; b: SocketType; c: how many. */
+  /** a: family 4 or 6, or 0 with SocketType.Diagnostic; b: SocketType; c: how many. */
   Sockets = 2,
   /** a: number; b: 1 if it may have come from the terminal. */
   Signal = 3,
@@ -23,7 +23,10 @@ export enum Request {
 }
 
 export enum Reply {
-  /** a: Offload bits; text: a note per line; descriptors: the queues of the TAP. */
+  /**
+   * a: Offload bits; b: process id of init, 0: none; text: when that began, then a note per line; descriptors: the queues of the
+   * TAP, and with Offload.Output the end of a pipe that the command writes to, then a socket to its broker.
+   */
   Ready = 1,
   /** a, b: as asked; c: errno or 0; descriptors: the sockets. */
   Sockets = 2,
@@ -37,11 +40,15 @@ export enum Offload {
   Tso4 = 1,
   Tso6 = 2,
   Uso = 4,
+  /** Not an offload: the command's output comes by a pipe. */
+  Output = 16,
 }
 
 export enum SocketType {
   Stream = 1,
   Datagram = 2,
+  /** NETLINK_SOCK_DIAG: asks the kernel which sockets there are inside. */
+  Diagnostic = 3,
 }
 
 export interface Message {
@@ -102,24 +109,45 @@ function subnetArguments(subnet: InsideSubnet | null, suffix: "" | "6"): string[
 }
 
 /** What stands before `--` and the command. */
-export function runWords(options: LaunchOptions, mac: string): string[] {
+export function runWords(options: InsideOptions, mac: string): string[] {
   const given = ["run", ...networkArguments(options.network, mac)];
   if (options.root) given.push("--root");
   if (options.hostname !== null) given.push("--hostname", options.hostname);
   if (options.resolvConf !== null) given.push("--resolv-conf", options.resolvConf);
   if (options.hosts !== null) given.push("--hosts", options.hosts);
+  if (options.detach) given.push("--detach");
+  if (options.hold) given.push("--hold");
   return given;
 }
 
 export function runArguments(options: LaunchOptions, mac: string): string[] {
-  return [...runWords(options, mac), "--", ...options.command];
+  const words = runWords(options, mac);
+  return options.hold ? words : [...words, "--", ...options.command];
+}
+
+/** A namespace that exists already. */
+export type Target = { readonly pid: number } | { readonly path: string };
+
+export interface AttachOptions {
+  /** Path of the user namespace to enter before; default: the one that owns the network namespace. */
+  readonly userns?: string | undefined;
+  /** Leave the settings of the whole namespace as they are. */
+  readonly asFound?: boolean;
+  /** Make the interface, but leave it down, and whatever addresses the network has to those who are inside. */
+  readonly unconfigured?: boolean;
 }
 
 export function attachArguments(
-  target: { pid: number } | { path: string },
+  target: Target,
   network: InsideNetwork,
   mac: string,
+  { userns, asFound = false, unconfigured = false }: AttachOptions = {},
 ): string[] {
-  const which = "pid" in target ? ["--pid", String(target.pid)] : ["--path", target.path];
-  return ["attach", ...networkArguments(network, mac), ...which];
+  const configured = unconfigured ? { ...network, v4: null, v6: null } : network;
+  const given = ["attach", ...networkArguments(configured, mac)];
+  given.push(...("pid" in target ? ["--pid", String(target.pid)] : ["--path", target.path]));
+  if (userns !== undefined) given.push("--userns", userns);
+  if (asFound) given.push("--as-found");
+  if (unconfigured) given.push("--unconfigured");
+  return given;
 }

@@ -29,20 +29,29 @@ export interface InsideNetwork {
 export interface PreparedLauncher {
   /** Our end of its channel. */
   readonly channel: number;
+  /** 0: it is no child of ours. */
   readonly pid: number;
 }
 
-export interface LaunchOptions {
+/** What a launcher is told of the sandbox that it is to make. */
+export interface InsideOptions {
   readonly network: InsideNetwork;
-  /** Program and arguments; found by PATH of `env`. */
-  readonly command: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
   /** Map the caller to root inside. */
   readonly root: boolean;
   readonly hostname: string | null;
   /** Contents of /etc/resolv.conf and /etc/hosts inside; null: leave the host's. */
   readonly resolvConf: string | null;
   readonly hosts: string | null;
+  /** There is no command: the namespaces are held until release(). */
+  readonly hold?: boolean;
+  /** In a session of its own, without terminal and standard input, and with its output to Sandbox.output. */
+  readonly detach?: boolean;
+}
+
+export interface LaunchOptions extends InsideOptions {
+  /** Program and arguments; found by PATH of `env`. Empty with `hold`. */
+  readonly command: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
   /** Take this launcher instead of starting one: `env` is its environment, and `command` the end of its arguments. */
   readonly prepared?: PreparedLauncher | null;
 }
@@ -57,17 +66,33 @@ export interface ExitStatus {
 export interface Sandbox {
   /** A descriptor for each queue of the TAP, non-blocking, with a vnet header of 12 bytes. The receiver owns them. */
   readonly taps: readonly number[];
+  /** A socket to a broker (host/broker.ts), which opens files of the host for a process that may open none; -1: none is left. Ours until the end. */
+  readonly broker: number;
   /** MAC address of the TAP inside, 6 bytes. */
   readonly mac: Uint8Array;
   /** Offloads that the kernel accepted. */
-  readonly offloads: { readonly tso4: boolean; readonly tso6: boolean; readonly uso: boolean };
+  readonly offloads: {
+    readonly tso4: boolean;
+    readonly tso6: boolean;
+    readonly uso: boolean;
+    readonly plain?: boolean;
+  };
   /** Notes for the user that are no errors (something that this host does not let us do inside). */
   readonly notes: readonly string[];
+  /** The sandbox's process 1 as seen from here, and when it began (proc(5), starttime); null: there is none (attach). */
+  readonly init: { readonly pid: number; readonly start: string } | null;
+  /** With `detach`, a pipe with what the command writes; the receiver owns it. */
+  readonly output: number | null;
   /** Starts the command (attach: does nothing). Until then the namespace is up and waits. */
   start(): void;
   /** A non-blocking socket made inside the namespace. Rejects when the sandbox has ended. */
   socket(family: 4 | 6, type: "stream" | "datagram"): Promise<number>;
-  /** Closes a socket that socket() gave and that nobody wants any more. */
+  /**
+   * A non-blocking NETLINK_SOCK_DIAG socket made inside: it asks that kernel which sockets there are (watch/listeners.ts). Rejects
+   * when the sandbox has ended.
+   */
+  diagnosticSocket(): Promise<number>;
+  /** Closes a socket that socket() or diagnosticSocket() gave and that nobody wants any more. */
   discard(socket: number): void;
   /** Sends a signal to the command. `fromTerminal`: it may be one that the terminal sent to the whole group, then the command has it already. */
   signal(signal: NodeJS.Signals, fromTerminal: boolean): void;

@@ -14,16 +14,21 @@ interface Waiting {
 export class SocketStock {
   readonly #ask: (count: number) => void;
   readonly #closeFd: (fd: number) => void;
+  readonly #batch: number;
   readonly #free: number[] = [];
   readonly #waiting: Waiting[] = [];
   /** Of the request under way; there is at most one. */
   #asked = 0;
   #closed: Error | null = null;
 
-  /** @param ask requests 1 to MAX_SOCKETS sockets; the answer comes as one put() */
-  constructor(ask: (count: number) => void, closeFd: (fd: number) => void) {
+  /**
+   * @param ask requests 1 to MAX_SOCKETS sockets; the answer comes as one put()
+   * @param batch how many to keep at most; 0: none, each is asked for when it is wanted
+   */
+  constructor(ask: (count: number) => void, closeFd: (fd: number) => void, batch = BATCH) {
     this.#ask = ask;
     this.#closeFd = closeFd;
+    this.#batch = batch;
   }
 
   /** A socket, now or soon. It is the caller's. */
@@ -61,8 +66,8 @@ export class SocketStock {
 
   #fill(): void {
     if (this.#asked > 0 || this.#closed) return;
-    if (this.#waiting.length === 0 && this.#free.length > BATCH / 4) return;
-    this.#asked = Math.min(MAX_SOCKETS, Math.max(this.#waiting.length, BATCH - this.#free.length));
+    if (this.#waiting.length === 0 && (this.#batch === 0 || this.#free.length > this.#batch / 4)) return;
+    this.#asked = Math.min(MAX_SOCKETS, Math.max(this.#waiting.length, this.#batch - this.#free.length));
     this.#ask(this.#asked);
   }
 

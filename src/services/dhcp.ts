@@ -1,7 +1,7 @@
 /**
- * A DHCPv4 server with one address to give (RFC 2131).
+ * A DHCPv4 server with one address to give on each link (RFC 2131).
  *
- * Theory of operation. The sandbox's interface is set up before anything runs inside, so nobody needs this; but whoever
+ * Theory of operation. A member's interface is set up before anything runs inside, so nobody needs this; but whoever
  * runs a DHCP client inside (a container image's init, udhcpc) gets the very address that the interface has. A link is one domain of
  * trust with one address, so it is offered to every client on it, whatever its hardware address, and nothing is remembered:
  *
@@ -31,8 +31,9 @@ import { ipv4Address, ipv4Word, prefixMask } from "../wire/ipv4.js";
 const BROADCAST = parseAddress("255.255.255.255");
 
 export interface DhcpOptions {
-  /** The sandbox's address, its subnet's prefix length, and our own address there. */
-  readonly address: Address;
+  /** The address of the member behind a link; null: there is none. */
+  readonly addressOf: (link: number) => Address | null;
+  /** Their subnet's prefix length, and our own address there. */
   readonly prefix: number;
   readonly gateway: Address;
   /** Resolvers for the client; may be empty. Only IPv4 ones are told. */
@@ -63,7 +64,7 @@ export class DhcpServer {
   readonly #counters: Counters;
   readonly #respond: DhcpOptions["respond"];
   readonly #gateway: Address;
-  readonly #address: number;
+  readonly #addressOf: DhcpOptions["addressOf"];
   readonly #server: number;
   /** Options of every answer. */
   readonly #common: (readonly [DhcpOption, Uint8Array])[];
@@ -74,7 +75,7 @@ export class DhcpServer {
     this.#counters = options.counters;
     this.#respond = options.respond;
     this.#gateway = options.gateway;
-    this.#address = ipv4Word(options.address);
+    this.#addressOf = options.addressOf;
     this.#server = ipv4Word(options.gateway);
     this.#common = [
       [DhcpOption.SubnetMask, uint32(prefixMask(options.prefix))],
@@ -107,15 +108,21 @@ export class DhcpServer {
       this.#counters.add(request === null ? "dhcp.malformed" : "dhcp.relayed");
       return;
     }
+    const own = this.#addressOf(link);
+    if (own === null) {
+      this.#counters.add("dhcp.no_address");
+      return;
+    }
+    const address = ipv4Word(own);
     switch (request.type) {
       case DhcpType.Discover:
-        this.#reply(link, request, DhcpType.Offer, this.#address, this.#leased(request));
+        this.#reply(link, request, DhcpType.Offer, address, address, this.#leased(request));
         break;
       case DhcpType.Request:
-        this.#acknowledge(link, request);
+        this.#acknowledge(link, request, address);
         break;
       case DhcpType.Inform:
-        this.#reply(link, request, DhcpType.Ack, 0, this.#common);
+        this.#reply(link, request, DhcpType.Ack, address, 0, this.#common);
         break;
       case DhcpType.Decline:
       case DhcpType.Release:
@@ -127,17 +134,17 @@ export class DhcpServer {
   }
 
   /** RFC 2131 4.3.2: the address is in option 50 when selecting or rebooting, in ciaddr when renewing. */
-  #acknowledge(link: number, request: DhcpRequest): void {
+  #acknowledge(link: number, request: DhcpRequest, address: number): void {
     if (request.serverId !== 0 && request.serverId !== this.#server) {
       this.#counters.add("dhcp.other_server");
       return;
     }
     const wanted = request.requestedAddress !== 0 ? request.requestedAddress : request.clientAddress;
-    if (wanted === this.#address) {
-      this.#reply(link, request, DhcpType.Ack, this.#address, this.#leased(request));
+    if (wanted === address) {
+      this.#reply(link, request, DhcpType.Ack, address, address, this.#leased(request));
     } else {
       this.#counters.add("dhcp.refused");
-      this.#reply(link, request, DhcpType.Nak, 0, []);
+      this.#reply(link, request, DhcpType.Nak, address, 0, []);
     }
   }
 
@@ -152,19 +159,24 @@ export class DhcpServer {
     ];
   }
 
-  /** To the client's address if it has one that it uses, else to everybody (RFC 2131 4.1). */
+  /**
+   * To the client's address if it has one that it uses, else to everybody (RFC 2131 4.1).
+   * @param own the link's address
+   * @param given what the answer gives
+   */
   #reply(
     link: number,
     request: DhcpRequest,
     type: DhcpType,
-    address: number,
+    own: number,
+    given: number,
     options: readonly (readonly [DhcpOption, Uint8Array])[],
   ): void {
-    const bytes = writeDhcpReply(request, type, address, this.#server, [
+    const bytes = writeDhcpReply(request, type, given, this.#server, [
       [DhcpOption.ServerId, uint32(this.#server)],
       ...options,
     ]);
-    const unicast = type !== DhcpType.Nak && request.clientAddress === this.#address;
+    const unicast = type !== DhcpType.Nak && request.clientAddress === own;
     const destination = unicast ? ipv4Address(request.clientAddress) : BROADCAST;
     this.#counters.add("dhcp.answered");
     this.#respond(link, this.#gateway, DHCP_SERVER_PORT, destination, DHCP_CLIENT_PORT, bytes);

@@ -1,5 +1,5 @@
 /**
- * A DHCPv6 server with one address to give (RFC 8415).
+ * A DHCPv6 server with one address to give on each link (RFC 8415).
  *
  * Theory of operation. As with DHCPv4 nobody needs this who takes the interface as it is set up; a DHCP client inside gets
  * the very address that the interface has. A link is one domain of trust with one address, so it is offered to every client, for the
@@ -34,8 +34,9 @@ import {
 import type { DhcpOptions } from "./dhcp.js";
 
 export interface Dhcpv6Options extends Pick<DhcpOptions, "lease" | "domains" | "counters" | "respond"> {
-  /** The sandbox's address, and its subnet. */
-  readonly address: Address;
+  /** The address of the member behind a link; null: there is none. */
+  readonly addressOf: (link: number) => Address | null;
+  /** Their subnet. */
   readonly network: Address;
   readonly prefix: number;
   /** Our own address on the link, and our hardware address (6 bytes). */
@@ -75,9 +76,11 @@ export class Dhcpv6Server {
     _destinationPort: number,
     bytes: Uint8Array,
   ): void {
-    const { counters, linkLocal, respond } = this.#options;
+    const { addressOf, counters, linkLocal, respond } = this.#options;
     const request = parseDhcpv6(bytes);
-    const answer = request === null ? "dhcpv6.malformed" : this.#answer(request);
+    const address = addressOf(link);
+    const answer =
+      request === null ? "dhcpv6.malformed" : address === null ? "dhcpv6.no_address" : this.#answer(request, address);
     if (typeof answer === "string") {
       counters.add(answer);
       return;
@@ -87,7 +90,7 @@ export class Dhcpv6Server {
   }
 
   /** The answer to a message, or the counter under which it is dropped. */
-  #answer(request: Dhcpv6Request): Uint8Array | string {
+  #answer(request: Dhcpv6Request, address: Address): Uint8Array | string {
     const { type, client, server } = request;
     if (type === Dhcpv6Type.RelayForward) return "dhcpv6.relayed";
     const addressed =
@@ -103,13 +106,13 @@ export class Dhcpv6Server {
         return request.rapidCommit
           ? this.#reply(request, Dhcpv6Type.Reply, [
               [Dhcpv6Option.RapidCommit, new Uint8Array(0)],
-              ...this.#given(request),
+              ...this.#given(request, address),
             ])
-          : this.#reply(request, Dhcpv6Type.Advertise, this.#given(request));
+          : this.#reply(request, Dhcpv6Type.Advertise, this.#given(request, address));
       case Dhcpv6Type.Request:
       case Dhcpv6Type.Renew:
       case Dhcpv6Type.Rebind:
-        return this.#reply(request, Dhcpv6Type.Reply, this.#given(request));
+        return this.#reply(request, Dhcpv6Type.Reply, this.#given(request, address));
       case Dhcpv6Type.InformationRequest:
         return this.#reply(request, Dhcpv6Type.Reply, this.#common);
       case Dhcpv6Type.Confirm:
@@ -129,13 +132,15 @@ export class Dhcpv6Server {
   }
 
   /** What each association gets, and the common options. */
-  #given({ associations }: Dhcpv6Request): Dhcpv6OptionValue[] {
+  #given({ associations }: Dhcpv6Request, address: Address): Dhcpv6OptionValue[] {
     const first = associations.find(({ kind }) => kind === Dhcpv6Option.NonTemporary);
-    return [...associations.map((each) => (each === first ? this.#leased(each) : refused(each))), ...this.#common];
+    return [
+      ...associations.map((each) => (each === first ? this.#leased(each, address) : refused(each))),
+      ...this.#common,
+    ];
   }
 
-  #leased(association: Association): Dhcpv6OptionValue {
-    const { address } = this.#options;
+  #leased(association: Association, address: Address): Dhcpv6OptionValue {
     const lease = this.#lease;
     const others = association.addresses.filter((each) => !equalAddress(each, address));
     return encodeAssociation(association, Math.floor(lease / 2), Math.floor((lease * 4) / 5), [

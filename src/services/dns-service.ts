@@ -7,8 +7,8 @@ import type { ExchangeParts } from "./dns-exchange.js";
 import { DnsStreams } from "./dns-streams.js";
 import { DnsTcp } from "./dns-tcp.js";
 import { DnsUdp } from "./dns-udp.js";
-import { type OwnName, OwnNames, type OwnSubnet } from "./own-names.js";
-import { Resolvers } from "./resolvers.js";
+import type { OwnNames } from "./own-names.js";
+import { type ResolvConfFile, Resolvers } from "./resolvers.js";
 import { Upstreams } from "./upstreams.js";
 
 export interface DnsServiceOptions extends Omit<ExchangeParts, "upstreams"> {
@@ -17,9 +17,9 @@ export interface DnsServiceOptions extends Omit<ExchangeParts, "upstreams"> {
   readonly datagrams: Datagrams;
   /** Resolvers to ask instead of the host's; null: the host's. */
   readonly upstreams: readonly Endpoint[] | null;
-  readonly names: readonly OwnName[];
-  /** The reverse names of their addresses are ours. */
-  readonly subnets: readonly OwnSubnet[];
+  /** Where the host's stand; default: /etc/resolv.conf. */
+  readonly resolvConf?: ResolvConfFile | undefined;
+  readonly names: OwnNames;
   /** Sends a datagram into the sandbox (Udp.respond). */
   readonly respond: (
     link: number,
@@ -32,6 +32,8 @@ export interface DnsServiceOptions extends Omit<ExchangeParts, "upstreams"> {
 }
 
 export class DnsService {
+  /** Per link number, how many of them have gone: what was asked by one of these is answered to nobody. */
+  readonly #gone: number[] = [];
   readonly #forwarder: DnsForwarder;
   readonly #streams: DnsStreams;
   readonly #respond: DnsServiceOptions["respond"];
@@ -39,13 +41,13 @@ export class DnsService {
   constructor(options: DnsServiceOptions) {
     const { output, streams, datagrams, timers, clock, random, counters } = options;
     const { bytes } = output;
-    const resolvers = new Resolvers({ upstreams: options.upstreams, clock });
+    const resolvers = new Resolvers({ upstreams: options.upstreams, clock, file: options.resolvConf });
     const upstreams = new Upstreams(() => resolvers.servers(), clock);
     const parts = { timers, clock, random, counters, upstreams };
     this.#respond = options.respond;
     this.#forwarder = new DnsForwarder({
       ...parts,
-      ownNames: new OwnNames(options.names, options.subnets),
+      ownNames: options.names,
       udp: new DnsUdp({ ...parts, datagrams, output }),
       tcp: new DnsTcp({ ...parts, streams, bytes }),
     });
@@ -66,9 +68,16 @@ export class DnsService {
     destinationPort: number,
     bytes: Uint8Array,
   ): void {
-    this.#forwarder.request("udp", bytes, (answer) =>
-      this.#respond(link, destination, destinationPort, source, sourcePort, answer),
-    );
+    const gone = this.#gone[link] ?? 0;
+    this.#forwarder.request("udp", bytes, (answer) => {
+      if ((this.#gone[link] ?? 0) !== gone) return;
+      this.#respond(link, destination, destinationPort, source, sourcePort, answer);
+    });
+  }
+
+  /** A link is gone; its number may be another's from now on. */
+  removeLink(link: number): void {
+    this.#gone[link] = (this.#gone[link] ?? 0) + 1;
   }
 
   /** Takes a connection to port 53; see StreamService in tcp/tcp. */

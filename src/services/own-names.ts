@@ -1,15 +1,22 @@
 /**
- * The names that this network itself knows: `host.internal` for the host, the sandbox's own name, and the reverse of our
- * addresses. They are answered here and never asked of anybody: nobody outside has to know how a sandbox is called, and
- * what the host's resolvers say of addresses like ours is about other machines.
+ * The names that this network itself knows: `host.internal` for the host, its members, and the reverse of our addresses.
+ * They are answered here and never asked of anybody: nobody outside has to know how a sandbox is called, and what the
+ * host's resolvers say of addresses like ours is about other machines. Of the same kind is every name of the network's own
+ * zone: one that no member has does not exist.
+ *
+ * Names come and go with the members. What comes may be asked for at once; what has gone may be remembered by those who asked
+ * before, for as long as its `ttl` told them.
  */
 import { type Address, formatAddress, isIPv4, parseAddress } from "../wire/address.js";
+import { sharesPrefix } from "../wire/prefix.js";
 import { DNS_HEADER, type Question, RCODE_NXDOMAIN } from "./dns-message.js";
 
 export interface OwnName {
   /** Without the final dot. */
   readonly name: string;
   readonly address: Address;
+  /** Seconds for which it may be remembered; default 60. */
+  readonly ttl?: number;
 }
 
 /** A subnet of ours: its first address, and its prefix length as written. */
@@ -46,31 +53,50 @@ export function reversedAddress(name: string): Address | null {
 }
 
 export class OwnNames {
-  readonly #forward = new Map<string, Address[]>();
-  readonly #reverse = new Map<string, string>();
+  /** By name in lower case, and by reverse name. */
+  readonly #forward = new Map<string, OwnName[]>();
+  readonly #reverse = new Map<string, OwnName[]>();
   readonly #subnets: readonly OwnSubnet[];
+  readonly #zone: string | null;
 
   /**
    * @param names one name may have several addresses; where two names have one address, the reverse lookup gives the first
    * @param subnets the reverse names of all of their addresses are ours: one that no name has does not exist
+   * @param zone all names in it are ours
    */
-  constructor(names: readonly OwnName[], subnets: readonly OwnSubnet[] = []) {
+  constructor(names: readonly OwnName[], subnets: readonly OwnSubnet[] = [], zone: string | null = null) {
     this.#subnets = subnets;
-    for (const { name, address } of names) {
-      const key = name.toLowerCase();
-      const known = this.#forward.get(key);
-      if (known === undefined) this.#forward.set(key, [address]);
-      else known.push(address);
-      const reverse = reverseName(address);
-      if (!this.#reverse.has(reverse)) this.#reverse.set(reverse, name);
+    this.#zone = zone?.toLowerCase() ?? null;
+    this.add(names);
+  }
+
+  add(names: readonly OwnName[]): void {
+    for (const name of names) {
+      append(this.#forward, name.name.toLowerCase(), name);
+      append(this.#reverse, reverseName(name.address), name);
     }
+  }
+
+  /** Takes back what was given to add(): the same objects. */
+  remove(names: readonly OwnName[]): void {
+    for (const name of names) {
+      withdraw(this.#forward, name.name.toLowerCase(), name);
+      withdraw(this.#reverse, reverseName(name.address), name);
+    }
+  }
+
+  /** The addresses of a name of ours, in any case; none: it is not ours, or nobody has it. */
+  addresses(name: string): Address[] {
+    return (this.#forward.get(name.toLowerCase()) ?? []).map(({ address }) => address);
   }
 
   has(question: Question): boolean {
     if (question.class !== CLASS_IN) return false;
-    if (this.#forward.has(question.name) || this.#reverse.has(question.name)) return true;
-    if (!question.name.endsWith(".arpa")) return false;
-    const address = reversedAddress(question.name);
+    const { name } = question;
+    if (this.#forward.has(name) || this.#reverse.has(name)) return true;
+    if (this.#zone !== null && (name === this.#zone || name.endsWith(`.${this.#zone}`))) return true;
+    if (!name.endsWith(".arpa")) return false;
+    const address = reversedAddress(name);
     return address !== null && this.#subnets.some((subnet) => contains(subnet, address));
   }
 
@@ -80,7 +106,7 @@ export class OwnNames {
    */
   answer(query: Uint8Array, question: Question): Uint8Array {
     const { name, end } = question;
-    const known = this.#forward.has(name) || this.#reverse.has(name);
+    const known = this.#forward.has(name) || this.#reverse.has(name) || name === this.#zone;
     const records = this.#records(question);
     const edns = hasOption(query, end);
     const length = records.reduce((sum, { data }) => sum + 12 + data.length, end) + (edns ? 11 : 0);
@@ -92,11 +118,11 @@ export class OwnNames {
     answer.set([0, 1, 0, records.length, 0, 0, 0, edns ? 1 : 0], 4);
     const view = new DataView(answer.buffer);
     let at = end;
-    for (const { type, data } of records) {
+    for (const { type, data, ttl } of records) {
       view.setUint16(at, 0xc000 | DNS_HEADER); // the name of the question
       view.setUint16(at + 2, type);
       view.setUint16(at + 4, CLASS_IN);
-      view.setUint32(at + 6, TTL_SECONDS);
+      view.setUint32(at + 6, ttl);
       view.setUint16(at + 10, data.length);
       answer.set(data, at + 12);
       at += 12 + data.length;
@@ -108,15 +134,29 @@ export class OwnNames {
     return answer;
   }
 
-  #records({ name, type }: Question): { type: number; data: Uint8Array }[] {
+  #records({ name, type }: Question): { type: number; data: Uint8Array; ttl: number }[] {
     const wants = (each: number) => type === each || type === TYPE_ANY;
-    const records = (this.#forward.get(name) ?? []).map((address) =>
-      isIPv4(address) ? { type: TYPE_A, data: address.subarray(12) } : { type: TYPE_AAAA, data: address },
+    const records = (this.#forward.get(name) ?? []).map(({ address, ttl = TTL_SECONDS }) =>
+      isIPv4(address) ? { type: TYPE_A, data: address.subarray(12), ttl } : { type: TYPE_AAAA, data: address, ttl },
     );
-    const reversed = this.#reverse.get(name);
-    if (reversed !== undefined) records.push({ type: TYPE_PTR, data: encodeName(reversed) });
+    const reversed = this.#reverse.get(name)?.[0];
+    if (reversed !== undefined) {
+      records.push({ type: TYPE_PTR, data: encodeName(reversed.name), ttl: reversed.ttl ?? TTL_SECONDS });
+    }
     return records.filter((record) => wants(record.type));
   }
+}
+
+function append(names: Map<string, OwnName[]>, key: string, name: OwnName): void {
+  const known = names.get(key);
+  if (known === undefined) names.set(key, [name]);
+  else known.push(name);
+}
+
+function withdraw(names: Map<string, OwnName[]>, key: string, name: OwnName): void {
+  const left = (names.get(key) ?? []).filter((each) => each !== name);
+  if (left.length > 0) names.set(key, left);
+  else names.delete(key);
 }
 
 /** RFC 6891, 6.1.2: the root, type OPT. */
@@ -131,11 +171,6 @@ function encodeName(name: string): Uint8Array {
 }
 
 function contains({ network, prefix }: OwnSubnet, address: Address): boolean {
-  if (isIPv4(network) !== isIPv4(address)) return false;
   const bits = isIPv4(network) ? 96 + prefix : prefix;
-  for (let bit = 0; bit < bits; bit += 8) {
-    const mask = bits - bit >= 8 ? 0xff : (0xff00 >> (bits - bit)) & 0xff;
-    if (((network[bit >> 3] ^ address[bit >> 3]) & mask) !== 0) return false;
-  }
-  return true;
+  return isIPv4(network) === isIPv4(address) && sharesPrefix(network, address, bits);
 }

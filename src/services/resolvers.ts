@@ -12,8 +12,8 @@
  * Bounds: three servers, as in libc; 64 KiB of file.
  */
 import { readFileSync, statSync } from "node:fs";
-import { networkInterfaces } from "node:os";
 import type { Clock } from "../flow/clock.js";
+import { native } from "../native/binding.js";
 import { type Endpoint, endpoint, parseAddress } from "../wire/address.js";
 
 const DNS_PORT = 53;
@@ -51,10 +51,7 @@ function parseServer(text: string, scopeOf: ScopeOf): Endpoint | null {
 }
 
 function interfaceScope(name: string): number {
-  for (const address of networkInterfaces()[name] ?? []) {
-    if (address.family === "IPv6" && address.scopeid !== undefined && address.scopeid !== 0) return address.scopeid;
-  }
-  return 0;
+  return native().interfaceIndex(name);
 }
 
 /** The file, so that tests can have one of their own. */
@@ -79,7 +76,8 @@ export interface ResolversOptions {
   /** Servers to use instead of the host's; null: the host's. */
   readonly upstreams: readonly Endpoint[] | null;
   readonly clock: Clock;
-  readonly file?: ResolvConfFile;
+  /** Default: /etc/resolv.conf, opened by this process. */
+  readonly file?: ResolvConfFile | undefined;
 }
 
 export class Resolvers {

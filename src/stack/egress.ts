@@ -13,18 +13,22 @@
  * checksum is computed in full first), and UDP super-frames that the kernel would not take whole, since the frames go
  * out at the end of the turn and cannot overwrite each other's payload.
  *
+ * Links that know no offloads are served by stack/plain-links: their frames wait there until the end of the turn.
+ *
  * Bounds: the control area (COPY_SHARE of it for such copies, so that acknowledgements always have room), the spare slots
  * of a turn, and the command records; what does not fit is dropped and counted, as a full device queue would.
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import type { Output } from "../link/output.js";
+import { MAX_SEGMENTS } from "../link/segment.js";
 import {
   COMMAND_STRIDE,
   CONTROL_AREA,
   Control,
   type EngineMemory,
   HEADROOM,
+  MAX_LINKS,
   Op,
   SLOT_SIZE,
   VNET_HEADER,
@@ -59,6 +63,7 @@ import { UDP_CHECKSUM, UDP_HEADER, udpDestinationPort, udpSourcePort, writeUdp }
 import { Gso, MAX_UDP_SEGMENTS, writeChecksumVnet, writePlainVnet } from "../wire/vnet.js";
 import { IcmpErrors } from "./errors.js";
 import type { Neighbours } from "./neighbours.js";
+import { PlainLinks } from "./plain-links.js";
 
 const LINK_HEADERS = VNET_HEADER + ETHERNET_HEADER;
 /** The most bytes of lower headers before a transport header. */
@@ -74,7 +79,14 @@ const LONGEST_SMALL = 128;
 const ALIGNMENT = 64;
 const BROADCAST = -1;
 const ALL_NODES = parseAddress("ff02::1");
-const MAX_LINKS = 256;
+const LINKS = MAX_LINKS + MAX_SEGMENTS;
+/** What a link takes: whole frames only, UDP super-frames as well, or nothing that is not complete. */
+enum Takes {
+  Nothing = 0,
+  Frames = 1,
+  Uso = 2,
+  Complete = 3,
+}
 
 export interface EgressOptions {
   readonly memory: EngineMemory;
@@ -89,6 +101,8 @@ export interface EgressOptions {
   readonly v6: { readonly gateway: Address; readonly linkLocal: Address } | null;
   /** Our MAC address on every link. */
   readonly mac: Mac;
+  /** Takes what is for links that are no TAPs (link/segment.ts). */
+  readonly segment?: (link: number, offset: number, length: number) => void;
 }
 
 export class Egress implements Output {
@@ -107,11 +121,13 @@ export class Egress implements Output {
   readonly #linkLocal: Address | null;
   readonly #macHigh: number;
   readonly #macLow: number;
-  /** 1: link is up and takes whole frames only; 2: it takes UDP super-frames as well. */
-  readonly #links = new Uint8Array(MAX_LINKS);
+  readonly #segment: EgressOptions["segment"];
+  /** Takes, by link. */
+  readonly #links = new Uint8Array(LINKS);
   readonly #areaStart: number;
   readonly #areaEnd: number;
   readonly #copyEnd: number;
+  readonly #plain: PlainLinks;
   #next: number;
   #id = 0;
 
@@ -129,6 +145,7 @@ export class Egress implements Output {
     this.#counters = options.counters;
     this.#gateway = options.gateway;
     this.#linkLocal = options.v6?.linkLocal ?? null;
+    this.#segment = options.segment;
     const macView = new DataView(mac.buffer, mac.byteOffset, mac.byteLength);
     this.#macHigh = macHigh(macView, 0);
     this.#macLow = macLow(macView, 0);
@@ -136,6 +153,17 @@ export class Egress implements Output {
     this.#areaEnd = this.#areaStart + CONTROL_AREA;
     this.#copyEnd = this.#areaStart + CONTROL_AREA * COPY_SHARE;
     this.#next = this.#areaStart;
+    this.#plain = new PlainLinks({
+      bytes: this.bytes,
+      view: this.view,
+      counters: options.counters,
+      mtu: options.mtu,
+      place: (length) => {
+        const at = this.large();
+        return at >= 0 ? at : this.place(length);
+      },
+      write: (link, offset, length) => this.#command(link, offset, length),
+    });
     this.#errors = new IcmpErrors({
       output: this,
       clock: options.clock,
@@ -145,21 +173,29 @@ export class Egress implements Output {
     });
   }
 
-  /** Frames may be sent to a link from now on. `uso`: its kernel takes UDP super-frames (Linux 6.2). */
-  addLink(link: number, uso: boolean): void {
-    if (link < 0 || link >= MAX_LINKS) throw new RangeError(`link ${link} is not below ${MAX_LINKS}`);
-    this.#links[link] = uso ? 2 : 1;
+  /**
+   * Frames may be sent to a link from now on. `uso`: its kernel takes UDP super-frames (Linux 6.2). `plain`: it has no virtio
+   * header, and takes complete frames only.
+   */
+  addLink(link: number, uso: boolean, plain = false): void {
+    if (link < 0 || link >= LINKS) throw new RangeError(`link ${link} is not below ${LINKS}`);
+    this.#links[link] = plain ? Takes.Complete : uso ? Takes.Uso : Takes.Frames;
   }
 
   /** What is sent to this link from now on is dropped and counted. */
   removeLink(link: number): void {
-    this.#links[link] = 0;
+    this.#links[link] = Takes.Nothing;
     this.#neighbours.removeLink(link);
   }
 
   /** Begins a turn: what was written before is committed, so that its room is free again. */
   beginTurn(): void {
     if (this.#control[Control.CommandCount] === 0) this.#next = this.#areaStart;
+  }
+
+  /** Ends a turn: to be called when nobody sends or changes anything any more. */
+  endOfTurn(): void {
+    this.#plain.endOfTurn();
   }
 
   small(length: number): number {
@@ -284,7 +320,7 @@ export class Egress implements Output {
   /** True where the link is up and the neighbour's MAC address is in #neighbours.high and .low. `ip`: bytes of the IP header. */
   #resolve(link: number, destination: Address, ip: number): boolean {
     const neighbours = this.#neighbours;
-    if (this.#links[link] === 0) {
+    if (this.#links[link] === Takes.Nothing) {
       this.#counters.add("stack.link_gone");
       return false;
     }
@@ -367,7 +403,7 @@ export class Egress implements Output {
     length: number,
     segment: number,
   ): void {
-    const whole = this.#links[link] === 2 && segment + UDP_HEADER + ip <= this.mtu;
+    const whole = this.#links[link] === Takes.Uso && segment + UDP_HEADER + ip <= this.mtu;
     const chunk = whole ? segment * MAX_UDP_SEGMENTS : segment;
     const end = offset + length;
     const first = offset + UDP_HEADER;
@@ -461,6 +497,12 @@ export class Egress implements Output {
   }
 
   #write(link: number, offset: number, length: number): void {
+    if (link >= MAX_LINKS) this.#segment?.(link, offset, length);
+    else if (this.#links[link] === Takes.Complete) this.#plain.note(link, offset, length);
+    else this.#command(link, offset, length);
+  }
+
+  #command(link: number, offset: number, length: number): void {
     const count = this.#control[Control.CommandCount];
     if (count >= this.#maxCommands) {
       this.#counters.add("stack.commands_full");

@@ -48,7 +48,7 @@ import {
   isMulticast,
   isUnspecified,
 } from "../wire/ipv6.js";
-import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
+import { LONGEST_QUOTE, Reject, reportedCode, reportedType } from "../wire/reject.js";
 
 /** Errors per second, and at once. */
 const RATE = 1000;
@@ -125,7 +125,7 @@ export class IcmpErrors {
     const at = this.#write(original, length, typeOf(reason), codeOf(reason));
     if (at < 0) return;
     if (reason === Reject.TooBig) output.view.setUint16(at + 6, info);
-    if (reason === Reject.HeaderField) output.view.setUint8(at + 4, info);
+    if (typeOf(reason) === IcmpType.ParameterProblem) output.view.setUint8(at + 4, info);
     setIcmpChecksum(output.view, at, at + length);
     const to = ipv4Address(ipv4Source(view, 0));
     output.send(link, Protocol.Icmp, from ?? gateway, to, at, length, ICMP_HEADER, 0);
@@ -204,12 +204,14 @@ function mayBeReported(original: DataView): boolean {
   return ipv4Protocol(original, 0) !== Protocol.Icmp || !isIcmpError(icmpType(original, header));
 }
 
-function typeOf(reason: Reject): IcmpType {
+function typeOf(reason: Reject): number {
+  if (reportedType(reason) >= 0) return reportedType(reason);
   if (reason === Reject.TimeExceeded || reason === Reject.ReassemblyTime) return IcmpType.TimeExceeded;
   return reason === Reject.HeaderField ? IcmpType.ParameterProblem : IcmpType.Unreachable;
 }
 
 function codeOf(reason: Reject): number {
+  if (reportedType(reason) >= 0) return reportedCode(reason);
   switch (reason) {
     case Reject.NoRoute:
       return UnreachableCode.Network;
@@ -231,7 +233,8 @@ function codeOf(reason: Reject): number {
   }
 }
 
-function typeOfV6(reason: Reject): Icmpv6Type {
+function typeOfV6(reason: Reject): number {
+  if (reportedType(reason) >= 0) return reportedType(reason);
   switch (reason) {
     case Reject.TooBig:
       return Icmpv6Type.TooBig;
@@ -249,6 +252,7 @@ function typeOfV6(reason: Reject): Icmpv6Type {
 }
 
 function codeOfV6(reason: Reject): number {
+  if (reportedType(reason) >= 0) return reportedCode(reason);
   switch (reason) {
     case Reject.NoRoute:
       return UnreachableCodeV6.NoRoute;
@@ -268,9 +272,7 @@ function codeOfV6(reason: Reject): number {
       return ParameterCode.FirstFragment;
     case Reject.ReassemblyTime:
       return TimeExceededCode.Reassembly;
-    case Reject.HeaderField:
-    case Reject.TooBig:
-    case Reject.TimeExceeded:
+    default:
       return 0;
   }
 }

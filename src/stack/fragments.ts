@@ -19,6 +19,7 @@ import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
 import { Timer, type TimerOwner, type Timers } from "../flow/timers.js";
 import type { Output } from "../link/output.js";
+import { HEADROOM, SLOT_SIZE } from "../native/engine.js";
 import {
   FRAGMENT_OFFSET,
   IPV4_HEADER,
@@ -62,6 +63,14 @@ export interface ReassemblyOptions {
   readonly timers: Timers;
   /** Where a datagram that was given up is reported. */
   readonly output: Pick<Output, "reject">;
+}
+
+/**
+ * Where a datagram is put together whose last fragment's frame is at `frame`: in the same slot where it stands alone there, as
+ * every frame of a link does, else in a spare one, since others of the same burst follow it. -1: none is left.
+ */
+export function reassemblyPlace(output: Pick<Output, "large">, frame: number): number {
+  return frame % SLOT_SIZE === 0 ? frame + HEADROOM : output.large();
 }
 
 export class Reassembly implements TimerOwner {

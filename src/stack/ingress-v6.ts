@@ -16,7 +16,7 @@
  * is looked at. Hardware addresses are learned from the frames themselves, link-layer options say the same.
  */
 import type { Counters } from "../flow/counters.js";
-import { HEADROOM, VNET_HEADER } from "../native/engine.js";
+import { VNET_HEADER } from "../native/engine.js";
 import type { Address } from "../wire/address.js";
 import { DHCPV6_SERVER_PORT } from "../wire/dhcpv6.js";
 import { ETHERNET_HEADER, macHigh, macLow } from "../wire/ethernet.js";
@@ -52,7 +52,7 @@ import type { Packet } from "../wire/packet.js";
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 import { UDP_HEADER, udpDestinationPort } from "../wire/udp.js";
 import type { Egress } from "./egress.js";
-import type { Reassembly } from "./fragments.js";
+import { type Reassembly, reassemblyPlace } from "./fragments.js";
 import type { ProtocolInput } from "./ingress.js";
 import type { Neighbours } from "./neighbours.js";
 import { readOffload } from "./offload.js";
@@ -216,8 +216,8 @@ export class IngressV6 {
     }
   }
 
-  /** Adds a fragment; true where it completed a datagram, which is then the packet, in the slot that the fragment came in. */
-  #reassemble(slot: number, toGroup: boolean): boolean {
+  /** Adds a fragment; true where it completed a datagram, which is then the packet, in a slot. */
+  #reassemble(vnet: number, toGroup: boolean): boolean {
     const packet = this.#packet;
     const { network, bytes, link } = packet;
     const { fragment } = this.#chain;
@@ -237,8 +237,12 @@ export class IngressV6 {
     }
     const datagram = this.#reassembly.addIPv6(link, this.#view, bytes, network, fragment, packet.end);
     if (datagram === null) return false;
-    const start = slot + HEADROOM;
-    bytes.copyWithin(start - LOWER, slot, slot + LOWER);
+    const start = reassemblyPlace(this.#egress, vnet);
+    if (start < 0) {
+      this.#counters.add("stack.no_room");
+      return false;
+    }
+    bytes.copyWithin(start - LOWER, vnet, vnet + LOWER);
     bytes.set(datagram.bytes.subarray(0, datagram.length), start);
     packet.hops = datagram.hops;
     packet.dontFragment = false;

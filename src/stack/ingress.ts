@@ -15,7 +15,7 @@
  * IPv6 goes on in stack/ingress-v6, or is counted and dropped where the sandbox has none.
  */
 import type { Counters } from "../flow/counters.js";
-import { HEADROOM, VNET_HEADER } from "../native/engine.js";
+import { VNET_HEADER } from "../native/engine.js";
 import type { Address } from "../wire/address.js";
 import { ARP_SENDER_IP, ARP_SENDER_MAC, ARP_TARGET_IP, ArpOperation, arpOperation, isArp } from "../wire/arp.js";
 import { addWords, fold } from "../wire/checksum.js";
@@ -44,7 +44,7 @@ import { Packet } from "../wire/packet.js";
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 import { UDP_HEADER, udpDestinationPort } from "../wire/udp.js";
 import type { Egress } from "./egress.js";
-import type { Reassembly } from "./fragments.js";
+import { type Reassembly, reassemblyPlace } from "./fragments.js";
 import { IngressV6, type IngressV6Options } from "./ingress-v6.js";
 import type { Neighbours } from "./neighbours.js";
 import { readOffload } from "./offload.js";
@@ -132,7 +132,7 @@ export class Ingress {
     if (this.#lastLink === link) this.#lastLink = -1;
   }
 
-  /** Takes one frame of `length` bytes, virtio header included, that lies at the first byte (`offset`) of a slot of this turn. */
+  /** Takes one frame of `length` bytes at `offset` of a slot of this turn, virtio header included. */
   frame(link: number, offset: number, length: number): void {
     if (length < VNET_HEADER + ETHERNET_HEADER) {
       this.#counters.add("stack.short_frame");
@@ -237,16 +237,20 @@ export class Ingress {
   }
 
   /**
-   * Adds a fragment; true where it completed a datagram, which is then the packet. It lies in the slot that the fragment
-   * came in, which has room for the longest: so its payload can be sent from there, like that of any other packet. The last
-   * fragment's virtio and Ethernet headers go before it, as before any other.
+   * Adds a fragment; true where it completed a datagram, which is then the packet. It lies in a slot, where there is
+   * room for the longest: so its payload can be sent from there, like that of any other packet. The last fragment's virtio and
+   * Ethernet headers go before it, as before any other.
    */
-  #reassemble(link: number, slot: number, network: number): boolean {
+  #reassemble(link: number, vnet: number, network: number): boolean {
     const datagram = this.#reassembly.add(link, this.#view, this.#bytes, network);
     if (datagram === null) return false;
     const packet = this.#packet;
-    const start = slot + HEADROOM;
-    this.#bytes.copyWithin(start - LOWER, slot, slot + LOWER);
+    const start = reassemblyPlace(this.#egress, vnet);
+    if (start < 0) {
+      this.#counters.add("stack.no_room");
+      return false;
+    }
+    this.#bytes.copyWithin(start - LOWER, vnet, vnet + LOWER);
     this.#bytes.set(datagram.bytes.subarray(0, datagram.length), start);
     packet.hops = datagram.hops;
     packet.network = start;

@@ -6,15 +6,16 @@
  * frames, for a bridge or an address that was changed inside. A TAP has few neighbours: entries are searched one after the other, the one that
  * matched last first. Tables compare integers, and nothing is allocated per packet.
  *
- * Bounds: MAX_NEIGHBOURS per link and MAX_LINKS links. A full table forgets learned entries in the order in which they
+ * Bounds: MAX_NEIGHBOURS per link. A full table forgets learned entries in the order in which they
  * came; a seeded entry is never forgotten, but is corrected by what the sandbox itself says.
  * An address that is not in the table is asked for, at most once per REQUEST_INTERVAL per link (egress does that);
  * what was to be sent is dropped and counted, as TCP and applications send again.
  */
+import { MAX_SEGMENTS } from "../link/segment.js";
+import { MAX_LINKS } from "../native/engine.js";
 import type { Address } from "../wire/address.js";
 
 export const MAX_NEIGHBOURS = 128;
-const MAX_LINKS = 256;
 /** Milliseconds between two requests on one link. */
 const REQUEST_INTERVAL = 100;
 
@@ -94,7 +95,8 @@ export class Neighbours {
   #table(link: number): LinkTable {
     const known = this.#links[link];
     if (known !== undefined) return known;
-    if (link < 0 || link >= MAX_LINKS) throw new RangeError(`link ${link} is not below ${MAX_LINKS}`);
+    const links = MAX_LINKS + MAX_SEGMENTS;
+    if (link < 0 || link >= links) throw new RangeError(`link ${link} is not below ${links}`);
     const table = new LinkTable();
     this.#links[link] = table;
     return table;

@@ -75,6 +75,8 @@ export interface TcpContext {
   mark(flow: TcpFlow): void;
   /** Lets a flow's acknowledgement wait for a segment that carries it, for a short while. */
   delayAck(flow: TcpFlow): void;
+  /** A flow's socket is closed while the host has not taken all that the sandbox sent. */
+  flushing(socket: number, link: number): void;
   /** Takes a flow out of the table. The socket has been given back, or is given back by the caller. */
   remove(flow: TcpFlow): void;
   /** The handshake is over, well or not: the flow counts as half-open no more. */
@@ -83,6 +85,10 @@ export interface TcpContext {
   unreachable(flow: TcpFlow, errno: number, report?: Report): void;
   /** True if one more challenge ACK may be sent now. */
   mayChallenge(): boolean;
+  /** Has a flow's fill() called in the next turn, which comes at once: there is room again then. */
+  nextTurn(flow: TcpFlow): void;
+  /** Where selective acknowledgements are put together: pairs of sequence numbers. */
+  readonly blocks: Int32Array;
   /** Remembers a flow whose window is small for want of memory, to open it again when there is some. */
   starved(flow: TcpFlow): void;
 }

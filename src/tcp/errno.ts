@@ -1,5 +1,7 @@
 /** What a failed connect() on the host means for the sandbox. */
-import { Reject } from "../wire/reject.js";
+import type { Family } from "../wire/address.js";
+import { IcmpType } from "../wire/icmp.js";
+import { Reject, reported } from "../wire/reject.js";
 
 export interface Rejection {
   /** Reject.PortUnreachable: a reset; anything else: an ICMP error. */
@@ -34,7 +36,23 @@ const REJECTIONS: ReadonlyMap<number, Rejection> = new Map([
   [113 /* EHOSTUNREACH */, UNREACHABLE],
 ]);
 
-/** @param errno positive, as in errno(3) of Linux */
-export function rejectionOf(errno: number): Rejection {
-  return REJECTIONS.get(errno) ?? OTHER;
+/** What Linux makes of ICMP errors of IPv4 alone (icmp_err_convert), turned round: the kernel inside comes to the same. */
+const REJECTIONS_V4: ReadonlyMap<number, Rejection> = new Map([
+  [64 /* ENONET */, { reason: reported(IcmpType.Unreachable, 8), counter: UNREACHABLE.counter }],
+  [71 /* EPROTO */, { reason: reported(IcmpType.ParameterProblem, 0), counter: OTHER.counter }],
+  [92 /* ENOPROTOOPT */, { reason: Reject.ProtocolUnreachable, counter: OTHER.counter }],
+  [95 /* EOPNOTSUPP */, { reason: reported(IcmpType.Unreachable, 5), counter: NO_ROUTE.counter }],
+  [112 /* EHOSTDOWN */, { reason: reported(IcmpType.Unreachable, 7), counter: UNREACHABLE.counter }],
+]);
+/** The same of ICMPv6: every Parameter Problem is EPROTO. */
+const REJECTIONS_V6: ReadonlyMap<number, Rejection> = new Map([
+  [71 /* EPROTO */, { reason: Reject.ProtocolUnreachable, counter: OTHER.counter }],
+]);
+
+/**
+ * @param errno positive, as in errno(3) of Linux
+ * @param family of the sandbox's SYN
+ */
+export function rejectionOf(errno: number, family: Family): Rejection {
+  return (family === 4 ? REJECTIONS_V4 : REJECTIONS_V6).get(errno) ?? REJECTIONS.get(errno) ?? OTHER;
 }

@@ -27,11 +27,12 @@ import type { Address, Family } from "../wire/address.js";
 import type { TcpContext } from "./context.js";
 import { dialed, retransmitHandshake } from "./handshake.js";
 import type { Reassembly } from "./reassembly.js";
-import { drained, flushReceiver } from "./receiver.js";
+import { drained, fillGap, flushReceiver } from "./receiver.js";
 import { RetransmissionTimeout } from "./rto.js";
+import type { Scoreboard } from "./scoreboard.js";
 import { flushSender, hostData, hostEnded, senderExpired } from "./sender.js";
-import { State } from "./state.js";
-import { sendReset } from "./transmit.js";
+import { receiving, State } from "./state.js";
+import { sendAck, sendReset } from "./transmit.js";
 
 /** Who published the port through which an inbound connection came. Hears nothing if the client goes away before. */
 export interface InboundListener {
@@ -72,7 +73,7 @@ export class TcpFlow implements StreamHandler, TimerOwner {
 
   // Send sequence space (RFC 9293, 3.3.1).
   sndUna = 0;
-  /** Next byte to send; behind `sndMax` after a rewind. */
+  /** Where the host's stream is read: the next byte to send, or to send again where it is before `sndMax`. */
   sndNxt = 0;
   /** The highest sequence number that was ever sent. */
   sndMax = 0;
@@ -95,16 +96,23 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   credit = 0;
   /** Acknowledged bytes that the stream may forget at the end of this turn. */
   consumed = 0;
-  /** The stream is to be read again from `sndUna` on. */
+  /** The stream is read elsewhere from the next turn on: what this turn reports of it is passed over. */
   rewinding = false;
   /** Send something although the window, or the rule against silly windows, forbids it: a probe. */
   probing = false;
   /** Bytes in flight that we allow ourselves: less after a loss, growing with what is acknowledged. */
   flightLimit: number;
   duplicates = 0;
-  /** After a loss, until everything that was in flight then is acknowledged. */
+  /** Both ends acknowledge selectively (RFC 2018). */
+  sack = false;
+  /** What the sandbox has beyond `sndUna`; made when it first says so. */
+  scoreboard: Scoreboard | null = null;
+  /** After a loss, until everything that was in flight then, that is up to `recover`, is acknowledged. */
   recovering = false;
   recover = 0;
+  /** Meanwhile: what is missing before `lostTo` is sent again, and has been before `resent`. */
+  lostTo = 0;
+  resent = 0;
   /** Since when what is in flight has had no answer; -1: the last probe of a closed window was answered. */
   progressAt = 0;
 
@@ -149,7 +157,12 @@ export class TcpFlow implements StreamHandler, TimerOwner {
   /** Takes the segment size that the sandbox's SYN named (0: none), no larger than `largest`. */
   agreeOnSize(offered: number, largest: number): void {
     const size = offered === 0 ? (this.family === 4 ? 536 : 1220) : offered;
-    this.mss = Math.min(size, largest);
+    this.segmentsOf(Math.min(size, largest));
+  }
+
+  /** Sends segments of `mss` bytes from now on. */
+  segmentsOf(mss: number): void {
+    this.mss = mss;
     this.chunk = this.context.options.superFrames ? MAX_PAYLOAD - (MAX_PAYLOAD % this.mss) : this.mss;
   }
 
@@ -211,12 +224,18 @@ export class TcpFlow implements StreamHandler, TimerOwner {
     flushReceiver(this);
   }
 
+  /** There is room for what was kept behind a gap. */
+  fill(): void {
+    if (receiving(this.state) && this.socket >= 0 && fillGap(this)) sendAck(this);
+  }
+
   /** Both streams have ended: the socket is closed once its backlog is sent. */
   closeSocket(): void {
     if (this.socket >= 0) {
       // A socket that is closed with bytes unread sends a reset, which would destroy what is still on its way to the host.
       if (this.consumed > 0) this.context.streams.consume(this.socket, this.consumed);
       this.consumed = 0;
+      if (this.context.streams.backlog(this.socket) > 0) this.context.flushing(this.socket, this.link);
       this.context.streams.close(this.socket);
     }
     this.socket = -1;
@@ -235,6 +254,7 @@ export class TcpFlow implements StreamHandler, TimerOwner {
     this.state = State.Closed;
     this.outOfOrder?.clear();
     this.outOfOrder = null;
+    this.scoreboard = null;
     this.original = null;
     this.listener = null;
     this.context.timers.cancel(this.timer);

@@ -10,7 +10,7 @@ import { Flag, HEADER, type Segment } from "./segment.js";
 import { State } from "./state.js";
 import { networkHeader, sendAck, sendReset, sendStrayReset, sendSyn, WINDOW_SCALE } from "./transmit.js";
 
-/** The sandbox's SYN: its sequence number, segment size and scale. */
+/** The sandbox's SYN: its sequence number, segment size, scale, and whether it acknowledges selectively. */
 export function synReceived(flow: TcpFlow, segment: Segment): void {
   flow.rcvNxt = (segment.seq + 1) | 0;
   flow.rcvEdge = flow.rcvNxt;
@@ -22,6 +22,7 @@ export function synReceived(flow: TcpFlow, segment: Segment): void {
     flow.sndScale = 0;
     flow.rcvScale = 0;
   }
+  flow.sack = segment.sack;
   flow.sndWl1 = segment.seq;
 }
 
@@ -63,12 +64,7 @@ export function retransmitHandshake(flow: TcpFlow): void {
     return;
   }
   counters.add("tcp.handshake_timeout");
-  if (flow.listener !== null) {
-    handBack(flow);
-  } else {
-    sendReset(flow);
-    flow.abort();
-  }
+  refused(flow);
 }
 
 /** A segment in SYN-SENT (RFC 9293, 3.10.7.3). */
@@ -118,6 +114,16 @@ export function completed(flow: TcpFlow, window: number, seq: number, ack: numbe
   context.settled(flow);
   context.mark(flow);
   listener?.established(flow.socket);
+}
+
+/** The sandbox says by other means than a reset that nobody takes our SYN, or SYN/ACK. */
+export function refused(flow: TcpFlow): void {
+  if (flow.listener !== null) {
+    handBack(flow);
+  } else {
+    sendReset(flow);
+    flow.abort();
+  }
 }
 
 /** The sandbox does not want this connection: the socket goes back. */

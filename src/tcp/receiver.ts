@@ -4,7 +4,8 @@
  * Theory of operation. The checks are those of RFC 9293, 3.10.7.4, in its order, with the stricter ones of RFC 5961 for RST,
  * SYN and the acknowledgement number. Payload that is next in the stream goes to the host socket straight from the slot that
  * it came in; what the socket does not take stays in that slot, and the window shrinks by as much. Payload that is early is
- * kept as a copy, within bounds, and answered with a duplicate ACK. What overlaps is cut to what is new.
+ * kept as a copy, within bounds, and answered with a duplicate ACK that names what is kept (RFC 2018). What overlaps is cut to
+ * what is new. Data segments of ours carry no such names, so as to be of one size; each early segment has had its own answer.
  *
  * ACKs are coalesced: one after ACK_FRAMES frames or ACK_BYTES bytes, and one at the end of the turn (an ACK per frame
  * costs a quarter of the throughput). Duplicate ACKs are sent at once, as the sandbox counts them. A single short segment is
@@ -21,7 +22,7 @@ import type { TcpFlow } from "./flow.js";
 import { completed, synSentReceived } from "./handshake.js";
 import { Reassembly } from "./reassembly.js";
 import { Flag, type Segment } from "./segment.js";
-import { advance, duplicate, reopened } from "./sender.js";
+import { advance, duplicate, reopened, selective } from "./sender.js";
 import { before, distance } from "./sequence.js";
 import { receiving, State } from "./state.js";
 import { sendAck, sendStrayReset, sendSyn } from "./transmit.js";
@@ -65,7 +66,7 @@ function synchronized(flow: TcpFlow, segment: Segment, packet: Packet): void {
   }
   if ((flags & Flag.Ack) === 0) return;
   if (flow.state === State.SynReceived && !finishHandshake(flow, segment, segment.window << flow.sndScale)) return;
-  if (!acknowledgement(flow, segment)) return;
+  if (!acknowledgement(flow, segment, packet)) return;
   if (length === 0) return;
   if (!receiving(flow.state)) {
     sendAck(flow);
@@ -135,7 +136,7 @@ function finishHandshake(flow: TcpFlow, segment: Segment, window: number): boole
 }
 
 /** Takes the acknowledgement and the window. False if the segment is to be dropped, or the connection is over. */
-function acknowledgement(flow: TcpFlow, segment: Segment): boolean {
+function acknowledgement(flow: TcpFlow, segment: Segment, packet: Packet): boolean {
   const { ack, seq } = segment;
   const bytes = distance(flow.sndUna, ack);
   const flight = distance(flow.sndUna, flow.sndMax);
@@ -161,8 +162,9 @@ function acknowledgement(flow: TcpFlow, segment: Segment): boolean {
   } else if (flight > 0) {
     // A closed window is acknowledged as often as we probe: that is a sign of life, and no sign of loss.
     if (window === 0) flow.progressAt = -1;
-    else if (same && segment.length === 0 && (segment.flags & Flag.Fin) === 0) duplicate(flow);
+    else if (same && !flow.sack && segment.length === 0 && (segment.flags & Flag.Fin) === 0) duplicate(flow);
   }
+  if (flow.sack && segment.offset > segment.options) selective(flow, segment, packet.view);
   flow.context.mark(flow);
   return true;
 }
@@ -211,8 +213,10 @@ function payload(flow: TcpFlow, segment: Segment, packet: Packet, early: number,
     return;
   }
   if (fin) finReceived(flow);
-  else if (flow.outOfOrder !== null && flow.outOfOrder.size > 0) fillGap(flow);
-  else if (flow.ackFrames >= ACK_FRAMES || flow.ackBytes >= ACK_BYTES) sendAck(flow);
+  else if (flow.outOfOrder !== null && flow.outOfOrder.size > 0) {
+    fillGap(flow);
+    sendAck(flow);
+  } else if (flow.ackFrames >= ACK_FRAMES || flow.ackBytes >= ACK_BYTES) sendAck(flow);
 }
 
 /** Hands payload that is next in the stream to the host socket. False if there is no memory for it. */
@@ -248,20 +252,20 @@ function keep(flow: TcpFlow, packet: Packet, offset: number, length: number, seq
   counters.add(kept ? "tcp.out_of_order" : "tcp.out_of_order_dropped");
 }
 
-/** The gap may be filled now: hands over what was kept behind it. */
-function fillGap(flow: TcpFlow): void {
-  const { streams, counters } = flow.context;
-  const kept = flow.outOfOrder;
-  if (kept === null) return;
-  for (let bytes = kept.next(flow.rcvNxt); bytes !== null; bytes = kept.next(flow.rcvNxt)) {
-    if (!streams.sendCopy(flow.socket, bytes)) {
-      counters.add("tcp.no_spare");
+/** The gap may be filled now: hands over what was kept behind it, and what finds no room in the next turn. True if it did something. */
+export function fillGap(flow: TcpFlow): boolean {
+  const { context, outOfOrder: kept } = flow;
+  const before = flow.rcvNxt;
+  for (let bytes = kept?.next(flow.rcvNxt) ?? null; bytes !== null; bytes = kept?.next(flow.rcvNxt) ?? null) {
+    if (!context.streams.sendCopy(flow.socket, bytes)) {
+      context.counters.add("tcp.no_spare");
+      context.nextTurn(flow);
       break;
     }
     taken(flow, bytes.length);
-    kept.taken();
+    kept?.taken();
   }
-  sendAck(flow);
+  return flow.rcvNxt !== before;
 }
 
 /** The sandbox will send no more. */

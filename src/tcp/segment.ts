@@ -1,6 +1,7 @@
 /**
- * The TCP header (RFC 9293, 3.1) and the two options that we use: maximum segment size and window scale (RFC 7323).
- * Every other option is passed over by its length; one with a wrong length ends the reading of options, not the segment.
+ * The TCP header (RFC 9293, 3.1) and the options that we use: maximum segment size, window scale (RFC 7323), and selective
+ * acknowledgement (RFC 2018). Every other option is passed over by its length (docs/decisions/tcp-options.md); one with a wrong
+ * length ends the reading of options, not the segment. The flags of ECN are not read, and never set.
  */
 import { addWords, checksum, pseudoHeader } from "../wire/checksum.js";
 import type { Packet } from "../wire/packet.js";
@@ -8,8 +9,11 @@ import type { Packet } from "../wire/packet.js";
 export const PROTOCOL_TCP = 6;
 /** Bytes of a header without options. */
 export const HEADER = 20;
-/** Bytes of a header with the options of our SYN: MSS (4), no-operation (1), window scale (3). */
-export const SYN_HEADER = 28;
+/** Bytes of a header with the options of our SYN: MSS (4), two no-operations and "SACK permitted" (4), no-operation and window scale (4). */
+export const SYN_HEADER = 32;
+/** The most blocks that fit the options of a segment, and bytes of a header with so many. */
+export const MAX_BLOCKS = 4;
+export const sackHeader = (blocks: number): number => HEADER + 4 + 8 * blocks;
 
 /** Where the flags stand in the header. */
 export const FLAGS = 13;
@@ -21,6 +25,20 @@ export enum Flag {
   Psh = 0x08,
   Ack = 0x10,
 }
+
+enum OptionKind {
+  End = 0,
+  NoOperation = 1,
+  MaximumSegmentSize = 2,
+  WindowScale = 3,
+  SackPermitted = 4,
+  Sack = 5,
+}
+/** Options as they stand in our headers: kinds and lengths, aligned by no-operations. */
+const NOTHING = 0x01010101;
+const OFFER_SACK = 0x01010402;
+const OFFER_SCALE = 0x01030300;
+const SACK = 0x01010500;
 
 /** The largest shift that RFC 7323, 2.3, permits. */
 const LARGEST_SCALE = 14;
@@ -43,13 +61,16 @@ export class Segment {
   flags = 0;
   /** As it stands in the header, not scaled. */
   window = 0;
-  /** Where the payload lies in the packet's bytes, and how long it is. */
+  /** Where the options begin, and the payload lies, in the packet's bytes, and how long that is. */
+  options = 0;
   offset = 0;
   length = 0;
   /** Of a SYN: its maximum segment size, 0 if it named none. */
   mss = 0;
   /** Of a SYN: its window scale, -1 if it offered none. */
   scale = -1;
+  /** Of a SYN: it permits selective acknowledgements. */
+  sack = false;
 
   /** Fills this from a packet whose bytes from `transport` to `end` exist. */
   read(packet: Packet): Malformed {
@@ -65,31 +86,51 @@ export class Segment {
     this.ack = view.getInt32(transport + 8);
     this.flags = view.getUint8(transport + FLAGS) & 0x1f;
     this.window = view.getUint16(transport + 14);
+    this.options = transport + HEADER;
     this.offset = payload;
     this.length = end - payload;
-    if (this.flags & Flag.Syn) this.#readOptions(view, transport + HEADER, payload);
+    if (this.flags & Flag.Syn) this.#readOffers(view);
     return Malformed.No;
   }
 
-  #readOptions(view: DataView, from: number, to: number): void {
+  #readOffers(view: DataView): void {
     this.mss = 0;
     this.scale = -1;
-    let at = from;
-    while (at < to) {
+    this.sack = false;
+    for (let at = nextOption(view, this.options, this.offset); at >= 0; ) {
       const kind = view.getUint8(at);
-      if (kind === 0) return;
-      if (kind === 1) {
-        at++;
-        continue;
-      }
-      if (at + 1 >= to) return;
       const length = view.getUint8(at + 1);
-      if (length < 2 || at + length > to) return;
-      if (kind === 2 && length === 4) this.mss = Math.max(view.getUint16(at + 2), SMALLEST_MSS);
-      if (kind === 3 && length === 3) this.scale = Math.min(view.getUint8(at + 2), LARGEST_SCALE);
-      at += length;
+      if (kind === OptionKind.MaximumSegmentSize && length === 4)
+        this.mss = Math.max(view.getUint16(at + 2), SMALLEST_MSS);
+      if (kind === OptionKind.WindowScale && length === 3) this.scale = Math.min(view.getUint8(at + 2), LARGEST_SCALE);
+      if (kind === OptionKind.SackPermitted && length === 2) this.sack = true;
+      at = nextOption(view, at + length, this.offset);
     }
   }
+
+  /** Where the blocks of a selective acknowledgement begin: `blockCount()` pairs of sequence numbers. -1: there is none. */
+  blocks(view: DataView): number {
+    for (let at = nextOption(view, this.options, this.offset); at >= 0; ) {
+      const length = view.getUint8(at + 1);
+      if (view.getUint8(at) === OptionKind.Sack) return length >= 10 && (length & 7) === 2 ? at + 2 : -1;
+      at = nextOption(view, at + length, this.offset);
+    }
+    return -1;
+  }
+}
+
+/** How many blocks begin at `at`, which came from blocks(). */
+export function blockCount(view: DataView, at: number): number {
+  return view.getUint8(at - 1) >>> 3;
+}
+
+/** The first option from `at` on whose kind and length lie before `to`, with all that it claims; -1 where there is none. */
+function nextOption(view: DataView, from: number, to: number): number {
+  let at = from;
+  while (at < to && view.getUint8(at) === OptionKind.NoOperation) at++;
+  if (at + 1 >= to || view.getUint8(at) === OptionKind.End) return -1;
+  const length = view.getUint8(at + 1);
+  return length < 2 || at + length > to ? -1 : at;
 }
 
 function correct(packet: Packet): boolean {
@@ -118,10 +159,21 @@ export function writeHeader(
   view.setUint32(at + 16, 0);
 }
 
-/** Turns a header just written at `at` into one with the options of a SYN. `scale` -1: offer no window scale (then NOPs stand there). */
-export function writeSynOptions(view: DataView, at: number, mss: number, scale: number): void {
+/**
+ * Turns a header just written at `at` into one with the options of a SYN. `scale` -1: offer no window scale; without `sack`, no
+ * selective acknowledgements either (then NOPs stand there).
+ */
+export function writeSynOptions(view: DataView, at: number, mss: number, scale: number, sack: boolean): void {
   view.setUint8(at + 12, SYN_HEADER << 2);
   view.setUint16(at + 20, 0x0204);
   view.setUint16(at + 22, mss);
-  view.setUint32(at + 24, scale < 0 ? 0x01010101 : 0x01030300 | scale);
+  view.setUint32(at + 24, sack ? OFFER_SACK : NOTHING);
+  view.setUint32(at + 28, scale < 0 ? NOTHING : OFFER_SCALE | scale);
+}
+
+/** Turns a header just written at `at` into one that acknowledges `count` (1 to MAX_BLOCKS) blocks, pairs in `edges`. */
+export function writeBlocks(view: DataView, at: number, edges: Int32Array, count: number): void {
+  view.setUint8(at + 12, sackHeader(count) << 2);
+  view.setUint32(at + HEADER, SACK | (2 + 8 * count));
+  for (let i = 0; i < 2 * count; i++) view.setInt32(at + HEADER + 4 + 4 * i, edges[i]);
 }

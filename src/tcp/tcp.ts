@@ -21,9 +21,11 @@ import { hopsOutside } from "../host/path.js";
 import type { Report, StreamHandler, Streams } from "../host/sockets.js";
 import type { Output } from "../link/output.js";
 import type { Policy } from "../policy/policy.js";
-import { ADDRESS_LENGTH, type Address, endpointFamily, equalAddress, familyOf } from "../wire/address.js";
+import { ADDRESS_LENGTH, type Address, endpointFamily, equalAddress, type Family, familyOf } from "../wire/address.js";
+import { NEXT_HEADER } from "../wire/ipv6.js";
 import type { Packet } from "../wire/packet.js";
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
+import type { Reported } from "../wire/reported.js";
 import { DEFAULTS, type TcpContext, type TcpOptions } from "./context.js";
 import { rejectionOf } from "./errno.js";
 import { type InboundListener, TcpFlow } from "./flow.js";
@@ -32,7 +34,8 @@ import { InitialSequence } from "./initial-sequence.js";
 import { KeepAlive } from "./keep-alive.js";
 import { ReassemblyBudget } from "./reassembly.js";
 import { receive } from "./receiver.js";
-import { Flag, Malformed, PROTOCOL_TCP, Segment } from "./segment.js";
+import { segmentReported } from "./reported.js";
+import { Flag, MAX_BLOCKS, Malformed, PROTOCOL_TCP, Segment } from "./segment.js";
 import { after } from "./sequence.js";
 import { receiving, State } from "./state.js";
 import { LOW_MEMORY, sendAck, sendReset, sendStrayReset } from "./transmit.js";
@@ -72,6 +75,8 @@ export interface InboundConnection extends InboundListener {
 const ECONNREFUSED = 111;
 /** Flows whose end-of-turn work is done in one turn; more wait for the next (each may need three commands). */
 const FLUSHES_PER_TURN = 2048;
+/** Flows that wait for room in the next turn; others wait until the sandbox sends again. */
+const WAITING = 64;
 /** Milliseconds that an acknowledgement waits at most while the loop does not sleep. */
 const ACK_DELAY = 1;
 
@@ -107,6 +112,11 @@ export class Tcp implements TcpContext {
   /** Makes another turn come when one was not enough for all marked flows. */
   readonly #more: Timer;
   readonly #starved: TcpFlow[] = [];
+  /** Sockets that were closed with a backlog, and the link that it came from, until somebody asks and it is gone. */
+  readonly #flushing = new Map<number, number>();
+  /** Flows that wait for the next turn. */
+  readonly #waiting: TcpFlow[] = [];
+  readonly blocks = new Int32Array(2 * (MAX_BLOCKS + 1));
   #challenges: number;
   #challengesSince = 0;
 
@@ -161,6 +171,16 @@ export class Tcp implements TcpContext {
     else if (!this.#others?.offer(packet)) this.#stray(packet, segment);
   }
 
+  /** The sandbox reports that it, or a router in it, could not do with a segment of ours. False: it is of no flow that we have. */
+  reported(error: Reported): boolean {
+    const { link, family, inside, insidePort, outside, outsidePort } = error;
+    const id = this.#table.find(PROTOCOL_TCP, link, family, inside, insidePort, outside, outsidePort);
+    const flow = id < 0 ? null : this.#flows[id];
+    if (!flow) return false;
+    segmentReported(flow, error);
+    return true;
+  }
+
   /**
    * Carries an accepted connection into the sandbox. False if it could not be begun (a limit, or these addresses and ports
    * are in use): then the socket stays the caller's. Else the flow owns it until refused() hands it back.
@@ -196,6 +216,7 @@ export class Tcp implements TcpContext {
   endOfTurn(last: boolean): boolean {
     this.turn = (this.turn + 1) | 0;
     if (this.#starved.length > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
+    if (this.#waiting.length > 0) for (const flow of this.#waiting.splice(0)) flow.fill();
     const marked = this.#marked;
     const count = Math.min(this.#markedCount, FLUSHES_PER_TURN);
     for (let i = 0; i < count; i++) {
@@ -215,20 +236,25 @@ export class Tcp implements TcpContext {
     return this.#delayedCount > 0;
   }
 
-  /** True while some established flow may still bring data out of the sandbox, or has some that its socket did not take. */
-  busy(): boolean {
+  /** True while some established flow of a link may still bring data out of the sandbox, or the host did not take all of one's. */
+  busy(link: number): boolean {
+    for (const [socket, from] of this.#flushing) {
+      if (this.streams.backlog(socket) === 0) this.#flushing.delete(socket);
+      else if (from === link) return true;
+    }
     return this.#flows.some(
       (flow) =>
         flow !== null &&
+        flow.link === link &&
         flow.socket >= 0 &&
         (receiving(flow.state) || flow.state === State.SynReceived || this.streams.backlog(flow.socket) > 0),
     );
   }
 
-  /** Resets every flow, on both sides. */
-  abortAll(): void {
+  /** Resets every flow of a link, on both sides. */
+  abort(link: number): void {
     for (const flow of this.#flows) {
-      if (flow === null) continue;
+      if (flow?.link !== link) continue;
       if (flow.state !== State.TimeWait) sendReset(flow);
       flow.abort();
     }
@@ -253,6 +279,10 @@ export class Tcp implements TcpContext {
     this.#delayedCount++;
   }
 
+  flushing(socket: number, link: number): void {
+    this.#flushing.set(socket, link);
+  }
+
   remove(flow: TcpFlow): void {
     this.settled(flow);
     if (flow.id < 0) return;
@@ -270,17 +300,15 @@ export class Tcp implements TcpContext {
   }
 
   unreachable(flow: TcpFlow, errno: number, report?: Report): void {
-    const { reason, counter } = rejectionOf(errno);
-    this.counters.add(counter);
     const { link, family, original } = flow;
-    if (reason === Reject.PortUnreachable || original === null) {
+    const { reason, counter } = rejectionOf(errno, family);
+    this.counters.add(counter);
+    const told = report === undefined ? reason : reasonOf(errno, family, report);
+    if (told === Reject.PortUnreachable || original === null) {
       sendReset(flow);
-    } else if (report === undefined) {
-      this.output.reject(link, original, reason, null, 0);
     } else {
-      const { type, code, addresses, at } = report;
-      const told = rejectReason(errno, endpointFamily(addresses, at + 24) === 6 ? 6 : 4, type, code);
-      this.output.reject(link, original, told, reporter(family, addresses, at), 0);
+      const from = report === undefined ? null : reporter(family, report.addresses, report.at);
+      this.output.reject(link, original, told, from, told === Reject.ProtocolUnreachable ? NEXT_HEADER : 0);
     }
     flow.remove();
   }
@@ -297,6 +325,12 @@ export class Tcp implements TcpContext {
     }
     this.#challenges--;
     return true;
+  }
+
+  nextTurn(flow: TcpFlow): void {
+    if (this.#waiting.length >= WAITING || this.#waiting.includes(flow)) return;
+    this.#waiting.push(flow);
+    this.timers.arm(this.#more, this.clock.now(), 0);
   }
 
   starved(flow: TcpFlow): void {
@@ -436,6 +470,11 @@ class SharedAddress {
     if (!equalAddress(this.#last, address)) this.#last = address.slice();
     return this.#last;
   }
+}
+
+/** What an ICMP error that ended a connect() means to a sandbox whose SYN was of this family. */
+function reasonOf(errno: number, family: Family, { type, code, addresses, at }: Report): Reject {
+  return rejectReason(errno, endpointFamily(addresses, at + 24) === 6 ? 6 : 4, type, code, family);
 }
 
 /** A SYN in TIME-WAIT that can only be a new connection (RFC 9293, 3.6.1; RFC 1122, 4.2.2.13). */

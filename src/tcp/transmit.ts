@@ -2,7 +2,16 @@
 import type { Output } from "../link/output.js";
 import type { Address } from "../wire/address.js";
 import type { TcpFlow } from "./flow.js";
-import { Flag, HEADER, PROTOCOL_TCP, SYN_HEADER, writeHeader, writeSynOptions } from "./segment.js";
+import {
+  Flag,
+  HEADER,
+  PROTOCOL_TCP,
+  SYN_HEADER,
+  sackHeader,
+  writeBlocks,
+  writeHeader,
+  writeSynOptions,
+} from "./segment.js";
 import { distance } from "./sequence.js";
 import { State } from "./state.js";
 
@@ -60,10 +69,41 @@ function sendEmpty(flow: TcpFlow, flags: number, seq: number): void {
   output.send(flow.link, PROTOCOL_TCP, flow.outside, flow.inside, at, HEADER, HEADER, 0);
 }
 
-/** Acknowledges everything that has been received. */
+/** Acknowledges everything that has been received, and what is kept behind a gap. */
 export function sendAck(flow: TcpFlow): void {
   acknowledged(flow);
+  const { outOfOrder, context } = flow;
+  if (flow.sack && outOfOrder !== null && outOfOrder.size > 0) {
+    const count = outOfOrder.blocks(context.blocks, flow.rcvNxt);
+    if (count > 0) {
+      sendBlocks(flow, count);
+      return;
+    }
+  }
   sendEmpty(flow, Flag.Ack, acceptable(flow));
+}
+
+/** An acknowledgement with the first `count` of the context's blocks. */
+function sendBlocks(flow: TcpFlow, count: number): void {
+  const { output, counters, blocks } = flow.context;
+  const length = sackHeader(count);
+  const at = output.small(length);
+  if (at < 0) {
+    counters.add("tcp.no_room");
+    return;
+  }
+  writeHeader(
+    output.view,
+    at,
+    flow.outsidePort,
+    flow.insidePort,
+    acceptable(flow),
+    flow.rcvNxt,
+    Flag.Ack,
+    windowField(flow),
+  );
+  writeBlocks(output.view, at, blocks, count);
+  output.send(flow.link, PROTOCOL_TCP, flow.outside, flow.inside, at, length, length, 0);
 }
 
 /** A segment that the sandbox has to answer if it knows the connection: it repeats the last number before what it expects. */
@@ -105,7 +145,7 @@ export function sendReset(flow: TcpFlow): void {
   }
 }
 
-/** SYN, or SYN/ACK, with our options (RFC 9293, 3.7.1; RFC 7323, 2.2). */
+/** SYN, or SYN/ACK, with our options (RFC 9293, 3.7.1; RFC 7323, 2.2; RFC 2018, 2). */
 export function sendSyn(flow: TcpFlow, flags: number): void {
   const { output, counters, options } = flow.context;
   const at = output.small(SYN_HEADER);
@@ -117,9 +157,10 @@ export function sendSyn(flow: TcpFlow, flags: number): void {
   const window = Math.min(options.receiveWindow, LARGEST_UNSCALED);
   flow.rcvEdge = (flow.rcvNxt + window) | 0;
   const ack = flags & Flag.Ack ? flow.rcvNxt : 0;
-  const scale = flags & Flag.Ack && flow.rcvScale === 0 ? -1 : WINDOW_SCALE;
+  const answers = (flags & Flag.Ack) !== 0;
+  const scale = answers && flow.rcvScale === 0 ? -1 : WINDOW_SCALE;
   writeHeader(output.view, at, flow.outsidePort, flow.insidePort, flow.sndUna, ack, flags, window);
-  writeSynOptions(output.view, at, output.mtu - networkHeader(flow) - HEADER, scale);
+  writeSynOptions(output.view, at, output.mtu - networkHeader(flow) - HEADER, scale, !answers || flow.sack);
   output.send(flow.link, PROTOCOL_TCP, flow.outside, flow.inside, at, SYN_HEADER, SYN_HEADER, 0);
 }
 

@@ -295,7 +295,7 @@ export abstract class PeerOwner implements DatagramHandler, TimerOwner {
       return;
     }
     const family = endpointFamily(peer.remote) === 6 ? 6 : 4;
-    const reason = rejectReason(errno, family, type, code);
+    const reason = rejectReason(errno, family, type, code, familyOf(this.address));
     if (reason === Reject.TooBig && info <= 0) {
       this.parts.counters.add("udp.too_big_without_mtu");
       return;

@@ -18,6 +18,7 @@ import { addWords, checksum, pseudoHeader } from "../wire/checksum.js";
 import { Protocol } from "../wire/ipv4.js";
 import type { Packet } from "../wire/packet.js";
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
+import { type Reported, Trouble } from "../wire/reported.js";
 import { UDP_HEADER, udpChecksum, udpDestinationPort, udpLength, udpSourcePort, writeUdp } from "../wire/udp.js";
 import { FlowSet } from "./flow.js";
 import { DEFAULT_LIMITS, type Limits, Peer, PeerTable, type UdpParts } from "./peers.js";
@@ -118,6 +119,18 @@ export class Udp {
     this.#parts.datagrams.sendTo(peer.socket, at + UDP_HEADER, payload, segment, peer.remote, peer.source, path);
   }
 
+  /**
+   * The sandbox reports what became of a datagram that went in. Where nobody takes it any more, its peer goes: with the last one
+   * the socket, and then the host's kernel says the same to whoever sends more. False: it is of no peer.
+   */
+  reported({ trouble, link, family, inside, insidePort, outside, outsidePort }: Reported): boolean {
+    const peer = this.#peers.outbound(link, family, inside, insidePort, outside, outsidePort);
+    if (peer === undefined) return false;
+    this.#parts.counters.add(trouble === Trouble.Refused ? "udp.inside_refused" : "udp.inside_error");
+    if (trouble === Trouble.Refused) peer.owner.removePeer(peer);
+    return true;
+  }
+
   /** Sends a datagram of a service into the sandbox. Only within a turn. */
   respond(
     link: number,
@@ -151,13 +164,17 @@ export class Udp {
     return port;
   }
 
+  /** Forgets the clients of a published port. Its socket is the publisher's. */
+  unpublish(port: PublishedPort): void {
+    port.close();
+    this.#published.delete(port);
+  }
+
   /** Ends all flows of a link that is gone, and forgets the clients of its published ports. */
   removeLink(link: number): void {
     this.#flows.closeLink(link);
     for (const port of this.#published) {
-      if (port.link !== link) continue;
-      port.close();
-      this.#published.delete(port);
+      if (port.link === link) this.unpublish(port);
     }
   }
 

@@ -23,6 +23,8 @@ export enum UnreachableCode {
   Protocol = 2,
   Port = 3,
   FragmentationNeeded = 4,
+  NetworkProhibited = 9,
+  HostProhibited = 10,
   Prohibited = 13,
 }
 

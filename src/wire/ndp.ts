@@ -79,6 +79,19 @@ export function writeNeighbourAdvertisement(
   writeNeighbour(view, at, Icmpv6Type.NeighbourAdvertisement, all, target, NdpOption.TargetLinkLayer, macHigh, macLow);
 }
 
+/** The same by a host. */
+export function writeHostAdvertisement(
+  view: DataView,
+  at: number,
+  flags: number,
+  target: Address,
+  macHigh: number,
+  macLow: number,
+): void {
+  const type = Icmpv6Type.NeighbourAdvertisement;
+  writeNeighbour(view, at, type, flags, target, NdpOption.TargetLinkLayer, macHigh, macLow);
+}
+
 function writeNeighbour(
   view: DataView,
   at: number,

@@ -20,5 +20,17 @@ export enum Reject {
   ReassemblyTime = 11,
 }
 
+/** Reasons from here on are what somebody else has reported, ICMP type and code and all. */
+const REPORTED = 0x10000;
+
+/** An error to be passed on as it came: type and code of the ICMP of the packet's family. `info` of it: the place that a Parameter Problem names. */
+export function reported(type: number, code: number): Reject {
+  return REPORTED | (type << 8) | code;
+}
+
+/** Type and code of such a reason, -1 for others. */
+export const reportedType = (reason: Reject): number => (reason < REPORTED ? -1 : (reason >>> 8) & 0xff);
+export const reportedCode = (reason: Reject): number => reason & 0xff;
+
 /** The most bytes of a packet that any error quotes: what leaves room for the headers in 1280 bytes (RFC 4443, 3.1). */
 export const LONGEST_QUOTE = 1232;

@@ -28,6 +28,8 @@ export const MAX_UDP_SEGMENTS = 64;
 
 export const vnetFlags = (view: DataView, at: number): number => view.getUint8(at);
 export const vnetGsoType = (view: DataView, at: number): number => view.getUint8(at + 1);
+/** A hint of where the headers end. */
+export const vnetHeaderLength = (view: DataView, at: number): number => view.getUint16(at + 2, true);
 export const vnetGsoSize = (view: DataView, at: number): number => view.getUint16(at + 4, true);
 export const vnetChecksumStart = (view: DataView, at: number): number => view.getUint16(at + 6, true);
 export const vnetChecksumOffset = (view: DataView, at: number): number => view.getUint16(at + 8, true);

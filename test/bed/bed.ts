@@ -32,6 +32,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { ExecutionContext } from "ava";
+import { captured, capturedArguments, isCapturing, STOP_CAPTURES, startCaptures } from "./capture.js";
 import { Program } from "./program.js";
 
 /** The host of the bed, as other machines see it. */
@@ -121,12 +122,12 @@ export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace
 /** Our helpers written in Python. */
 export const PROGRAMS = `${ROOT}/test/bed/programs`;
 const NATIVE = process.env.NETNS_ROOTLESS_NATIVE ?? `${ROOT}/native/build/Release`;
-/** The program as scripts/start.sh starts it, but with what tsc made, so that a stack trace names our files. */
+/** The program as scripts/start.sh starts it. */
 export const MAIN: readonly string[] = [
   `${NATIVE}/launcher`,
   "front",
   process.execPath,
-  `${ROOT}/dist/src/cli/main.js`,
+  `${ROOT}/dist/src/cli/start.cjs`,
 ];
 
 /** How many shards every network of the tests has, unless a test says it; undefined: the program's default. */
@@ -191,6 +192,7 @@ export class Bed {
     const pid = (name: string) => Number(greeting.match(new RegExp(`^${name} (\\d+)$`, "m"))?.[1]);
     const bed = new Bed(owner, { owner: pid("owner"), internet: pid("internet") });
     t.teardown(() => bed.close());
+    if (isCapturing) await bed.admin(startCaptures(PROGRAMS, t.title));
     return bed;
   }
 
@@ -210,12 +212,12 @@ export class Bed {
 
   /** Starts netns-rootless on the host. */
   netns(args: readonly string[], options: ProgramOptions = {}): Program {
-    return this.host([...MAIN, ...withShards(args)], options);
+    return this.host([...MAIN, ...withShards(capturedArguments(args))], options);
   }
 
   /** Starts a command in a new sandbox: `netns-rootless run FLAGS -- COMMAND`. */
   run(command: readonly string[], flags: readonly string[] = [], options: ProgramOptions = {}): Program {
-    return this.netns(["run", ...flags, "--", ...command], options);
+    return this.netns(["run", ...flags, "--", ...captured(command)], options);
   }
 
   /** Runs a shell script in a new sandbox to its end. */
@@ -259,6 +261,7 @@ export class Bed {
   /** Takes the bed down, and with it all that runs in it. */
   async close(): Promise<void> {
     if (this.#owner.exitCode !== null || this.#owner.signalCode !== null) return;
+    if (isCapturing) await this.admin(STOP_CAPTURES).catch(() => {});
     const gone = new Promise((resolve) => this.#owner.once("exit", resolve));
     this.#owner.stdin?.destroy();
     const timer = setTimeout(() => this.#owner.kill("SIGKILL"), 2000);
@@ -302,10 +305,15 @@ export class Bed {
   }
 }
 
-/** The arguments, with `--shards` where SHARDS says so and they do not: the whole suite runs with any number of them. */
+/** Options that leave no choice: sandboxes with a name or a network have one, and some tests choose themselves. */
+const FIXED_SHARDS = ["--shards", "--name", "--network", "--detach"];
+
+/** The arguments, with `--shards` where SHARDS says so and there is a choice: the whole suite runs with any number of them. */
 function withShards(args: readonly string[]): readonly string[] {
   const [command, ...rest] = args;
-  const wanted = SHARDS !== undefined && (command === "run" || command === "attach") && !rest.includes("--shards");
+  const options = rest.slice(0, rest.includes("--") ? rest.indexOf("--") : rest.length);
+  const isFree = !options.some((option) => FIXED_SHARDS.includes(option));
+  const wanted = SHARDS !== undefined && (command === "run" || command === "attach") && isFree;
   return wanted ? [command, "--shards", SHARDS, ...rest] : args;
 }
 
@@ -327,6 +335,7 @@ function environment(): Record<string, string> {
   return {
     PATH: `${path}:/usr/sbin:/sbin`,
     HOME: "/tmp",
+    XDG_RUNTIME_DIR: "/tmp",
     LANG: "C.UTF-8",
     TERM: "xterm",
     USER: process.env.USER ?? "user",

@@ -40,41 +40,50 @@ fi
 exec 9<&-
 cd /
 
+# Both sides by two batches: a process for each line would take longer than all the rest.
+internet() { nsenter --target "$internet" --net -- "$@"; }
+
 # The host's side.
-ip link set lo up
-ip link add eth0 type veth peer name eth0 netns "$internet"
+{
+  echo "link set lo up"
+  echo "link add eth0 type veth peer name eth0 netns $internet"
+} | ip -batch -
 echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra
-ip link set eth0 up
-if [[ $families == *4* ]]; then
-  ip address add 198.51.100.2/24 dev eth0
-  ip route add default via 198.51.100.1
-fi
-if [[ $families == *6* ]]; then
-  ip address add 2001:db8:51::2/64 dev eth0 nodad
-  ip route add default via 2001:db8:51::1
-fi
+{
+  echo "link set eth0 up"
+  if [[ $families == *4* ]]; then
+    echo "address add 198.51.100.2/24 dev eth0"
+    echo "route add default via 198.51.100.1"
+  fi
+  if [[ $families == *6* ]]; then
+    echo "address add 2001:db8:51::2/64 dev eth0 nodad"
+    echo "route add default via 2001:db8:51::1"
+  fi
+} | ip -batch -
 if [[ $ping == ping ]]; then
   gid=$(id -g)
   echo "$gid $gid" >/proc/sys/net/ipv4/ping_group_range
 fi
 
 # The internet's side.
-nsenter --target "$internet" --net -- bash -eu <<'INTERNET'
-ip link set lo up
-ip address add 198.51.100.1/24 dev eth0
-for last in 7 10 11 12 13 14 15 16 53; do
-  ip address add "203.0.113.$last/32" dev lo
-  ip address add "2001:db8:113::$last/128" dev lo nodad
-done
+internet bash -eu <<'INTERNET'
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
-ip link set eth0 up
-ip address add 2001:db8:51::1/64 dev eth0 nodad
-ip route add unreachable 192.0.2.0/25
-ip route add prohibit 192.0.2.128/25
-ip route add unreachable 2001:db8:2::/65
-ip route add prohibit 2001:db8:2:0:8000::/65
-echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 echo 1 >/proc/sys/net/ipv4/ip_forward
+echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
+{
+  echo "link set lo up"
+  echo "address add 198.51.100.1/24 dev eth0"
+  for last in 7 10 11 12 13 14 15 16 53; do
+    echo "address add 203.0.113.$last/32 dev lo"
+    echo "address add 2001:db8:113::$last/128 dev lo nodad"
+  done
+  echo "link set eth0 up"
+  echo "address add 2001:db8:51::1/64 dev eth0 nodad"
+  echo "route add unreachable 192.0.2.0/25"
+  echo "route add prohibit 192.0.2.128/25"
+  echo "route add unreachable 2001:db8:2::/65"
+  echo "route add prohibit 2001:db8:2:0:8000::/65"
+} | ip -batch -
 INTERNET
 
 set +eu

@@ -11,7 +11,7 @@ grep -v -E '^ *[0-9]+ (bash [^ ]*holder.sh .*|ps -e -o .*)$' <<<"$processes" | s
 ss -Hltnu | awk '{print "listener", $1, $5}'
 awk '{print "mount", $5, $9, $10}' /proc/self/mountinfo
 ls -l /proc/[0-9]*/ns 2>/dev/null | awk '/->/ {print "namespace", $NF}' | sort -u
-find /tmp -xdev -mindepth 1 -printf 'file %p\\n'
+find /tmp -xdev -mindepth 1 -path /tmp/.captures -prune -o -mindepth 1 -printf 'file %p\\n'
 ip -o link | awk '{print "link", $2}'
 `;
 

@@ -102,6 +102,12 @@ test("a tool's memory is that of its processes, without the command's", async (t
     t.is(processTree(outer.pid, []).length, 3);
     t.is(processTree(outer.pid, ["sleep"]).length, 2);
     t.true(residentBytes(processTree(outer.pid, ["sleep"])) > residentBytes([outer.pid]));
+    const start = "__import__('subprocess').Popen(['sleep', '30']); print(1, flush=True); input()";
+    const threaded = bed.start("a tool with threads", [
+      ...["python3", "-c", `import threading; threading.Thread(target=lambda: exec("${start}")).start()`],
+    ]);
+    await threaded.says("1", 5000);
+    t.is(processTree(threaded.pid, []).length, 2, "started by a thread that is not the first");
   } finally {
     await bed.close();
   }

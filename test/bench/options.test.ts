@@ -18,6 +18,7 @@ test("without options everything is measured three times, as installed and with 
   t.is(options?.seconds, 1);
   t.true((options?.limitMs ?? Infinity) < 900_000);
   t.false(options?.writeDocs);
+  t.false(options?.containers);
 });
 
 test("--quick keeps to three minutes, and to the main rows unless others are named", (t) => {

@@ -6,6 +6,7 @@ import {
   type NetworkWishes,
   nameserver,
   networkSettings,
+  parseProxyPlace,
   parsePublish,
   parseTarget,
 } from "../../src/cli/options.js";
@@ -39,6 +40,7 @@ for (const [text, expected] of [
 
 const WISHES = {
   publish: (text: string) => ({ publish: [text] }),
+  "host-ip": (hostIp: string) => ({ hostIp }),
   cidr: (cidr: string) => ({ cidr }),
   cidr6: (cidr6: string) => ({ cidr6 }),
   mtu: (mtu: string) => ({ mtu }),
@@ -98,6 +100,24 @@ for (const [option, text, reason] of [
   ["publish", "-1:80", /host port -1 is not/],
   ["publish", "80:80:80:80", /not of this form/],
   ["publish", " 80:80", /host port {2}80 is not/],
+  ["publish", "auto/udp", /auto is for TCP only/],
+  ["publish", "auto/sctp", /auto is for TCP only/],
+  ["publish", "localhost:auto", /localhost is not an IP address/],
+  ["publish", ":auto", /nothing is not an IP address/],
+  ["publish", "[fe80::1]:auto", /link-local/],
+  ["publish", "auto:8080", /host port auto is not/],
+  ["publish", "autos", /not of this form/],
+  ["host-ip", "", /not an IP address/],
+  ["host-ip", "127.0.2", /not an IP address/],
+  ["host-ip", "red", /not an IP address/],
+  ["host-ip", "127.0.0.1", /every program of this host.*--publish 127\.0\.0\.1:auto/],
+  ["host-ip", "::1", /every program of this host.*--publish auto/],
+  ["host-ip", "0.0.0.0", /every program of this host.*--publish auto/],
+  ["host-ip", "::", /every program of this host/],
+  ["host-ip", "127.0.0.0", /no host can have/],
+  ["host-ip", "127.255.255.255", /no host can have/],
+  ["host-ip", "10.9.8.7", /this host does not have that address; expected .*127\.0\.2\.10/],
+  ["host-ip", "fe80::1", /link-local/],
   ["cidr", "10.0.2.0", /not ADDRESS\/PREFIX/],
   ["cidr", "10.0.2.0/26", /prefix 26 is out of range/],
   ["cidr", "10.0.0.0/7", /prefix 7 is out of range/],
@@ -294,4 +314,31 @@ test("any text: an answer or a NetnsError, never anything else", (t) => {
     { numRuns: 3000 },
   );
   t.pass();
+});
+
+test("where what is listened on inside is published by itself", (t) => {
+  const automatic = (wishes: NetworkWishes) =>
+    networkSettings(wishes, HOST).automatic.map((place) => (place === null ? "*" : formatAddress(place)));
+  t.deepEqual(automatic({}), []);
+  t.deepEqual(automatic({ publish: ["auto"] }), ["*"]);
+  t.deepEqual(automatic({ publish: ["auto/tcp", "auto"] }), ["*"]);
+  t.deepEqual(automatic({ publish: ["127.0.0.1:auto", "[::1]:auto"] }), ["127.0.0.1", "::1"]);
+  t.deepEqual(automatic({ hostIp: "127.0.2.10" }), ["127.0.2.10"]);
+  t.deepEqual(automatic({ hostIp: "127.0.2.10", publish: ["127.0.2.10:auto", "auto"] }), ["127.0.2.10", "*"]);
+  t.deepEqual(automatic({ hostIp: "192.0.2.9" }), ["192.0.2.9"]);
+  const both = networkSettings({ publish: ["auto", "6000:8080"] });
+  t.is(both.publish.length, 1);
+});
+
+test("where a proxy listens", (t) => {
+  const place = (text?: string) => formatEndpoint(parseProxyPlace(text));
+  t.is(place(), "127.0.0.1:0");
+  t.is(place("1080"), "127.0.0.1:1080");
+  t.is(place("127.0.2.1:1080"), "127.0.2.1:1080");
+  t.is(place("[::1]:0"), "[::1]:0");
+  for (const text of ["", ":1080", "x", "65536", "-1", "localhost:1080", "::1:1080", "1080/tcp", "[fe80::1]:1080"]) {
+    const error = t.throws(() => parseProxyPlace(text), { instanceOf: NetnsError });
+    t.is(error?.code, "USAGE");
+    t.regex(error?.message ?? "", /^network proxy .*; expected \[ADDR:\]PORT, for example 1080/);
+  }
 });

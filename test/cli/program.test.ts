@@ -22,7 +22,7 @@ function netns(...args: string[]): Promise<Outcome> {
 }
 
 for (const [args, message] of [
-  [[], /nothing to do; expected run, attach or doctor/],
+  [[], /nothing to do; expected run, create, attach or doctor/],
   [["walk"], /unknown command 'walk'/],
   [["run"], /run: no command given; expected netns-rootless run/],
   [["run", "--"], /run: no command given/],

@@ -31,6 +31,15 @@ test("a server inside is reached at the port that was chosen, and is gone after 
   await t.throwsAsync(fetch(url));
 });
 
+test("what it listens on is published at its address on the host, and told", async (t) => {
+  const command = ["python3", "-m", "http.server", "--directory", "/nonexistent", "18080"];
+  const sandbox = await runSandbox({ command, hostIp: "127.8.0.44" });
+  t.deepEqual(sandbox.published, []);
+  await untilAnswered("http://127.8.0.44:18080/");
+  t.deepEqual(sandbox.published, [{ protocol: "tcp", address: "127.8.0.44", port: 18080, insidePort: 18080 }]);
+  await sandbox.close();
+});
+
 /** The text at a URL, as soon as somebody listens there. */
 async function untilAnswered(url: string): Promise<string> {
   for (let tries = 0; ; tries++) {

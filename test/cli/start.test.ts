@@ -60,6 +60,18 @@ test("the command has the caller's number of heaps, and no variable of ours", as
   t.is(await ask({ MALLOC_ARENA_MAX: "3" }), "3\n1\n");
 });
 
+test("our own Node opens no io_uring, whatever the caller wishes; the command has that wish", async (t) => {
+  const program = installed(t.teardown);
+  const { UV_USE_IO_URING: _, ...env } = process.env;
+  const ask = (more: NodeJS.ProcessEnv) =>
+    run(program, ["run", "-v", "--", "sh", "-c", 'echo "$UV_USE_IO_URING"'], { env: { ...env, ...more } });
+  const plain = await ask({});
+  const wished = await ask({ UV_USE_IO_URING: "1" });
+  t.is(plain.stdout, "\n");
+  t.is(wished.stdout, "1\n");
+  t.notRegex(plain.stderr + wished.stderr, /not confined/);
+});
+
 test("the launcher that was forked before Node is the one that runs the command, with the caller's limits", async (t) => {
   const script = 'exec 2>&1; tr "\\0" " " </proc/1/cmdline; echo; ulimit -Sn; ls /proc/self/fd | tr "\\n" " "';
   const limited = ["-c", 'ulimit -Sn 64; exec "$0" run -- sh -c "$1"', installed(t.teardown), script];

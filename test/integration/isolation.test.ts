@@ -1,5 +1,5 @@
 import test from "ava";
-import { Bed, GATEWAY, HOST, IPV6, PROGRAMS, SANDBOX, SANDBOX_DNS } from "../bed/bed.js";
+import { Bed, bracketed, GATEWAY, HOST, IPV6, PROGRAMS, SANDBOX, SANDBOX_DNS, WORLDS } from "../bed/bed.js";
 import type { Program } from "../bed/program.js";
 import { echoServer, nameServer } from "../bed/services.js";
 
@@ -137,24 +137,34 @@ test.serial("routes that root of the sandbox makes do not lead to the host's loo
 test.serial("a published port leads inside, never back to the host's own port of that number", async (t) => {
   const bed = await Bed.create(t);
   const { local } = await hostWithServices(bed);
-  const flags = ["-p", `6000:${LOCAL}`, "-p", `6000:${LOCAL}/udp`, "-p", `127.0.0.1:6001:${LOCAL}`];
+  const flags = ["-p", `6000:${LOCAL}`, "-p", `6000:${LOCAL}/udp`];
+  flags.push("-p", `127.0.0.1:6001:${LOCAL}`, "-p", `[::1]:6001:${LOCAL}`);
   const probe = `python3 ${PROGRAMS}/probe.py`;
-  const sandbox = bed.script(`${probe} 6000,6001,${LOCAL} ${ROUTES.join(" ")}; echo probed; sleep 60`, flags);
+  const sandbox = bed.script(
+    `${probe} 6000,6001,${LOCAL} ${[...ROUTES, ...ROUTES6].join(" ")}; echo probed; sleep 60`,
+    flags,
+  );
   await sandbox.until(/probed/, 60_000);
   t.notRegex(sandbox.stdout, /REACHED/);
-  t.notRegex(await bed.host(["python3", `${PROGRAMS}/probe.py`, "6000,6001", "127.0.0.1", HOST]).succeed(), /REACHED/);
+  const addresses = WORLDS.flatMap(({ loopback, host }) => [loopback, host]);
+  t.notRegex(await bed.host(["python3", `${PROGRAMS}/probe.py`, "6000,6001", ...addresses]).succeed(), /REACHED/);
   t.deepEqual(arrivals(local), []);
 });
 
-test.serial("another machine does not come in by what is not published", async (t) => {
-  const bed = await Bed.create(t);
-  const server = bed.run(["python3", "-u", `${PROGRAMS}/echo.py`, "8080", "0.0.0.0"], ["-p", "127.0.0.1:6000:8080"]);
-  await server.until(/ready/);
-  await bed.admin(`nsenter -t $internet -n ip route add 10.0.2.0/24 via ${HOST}`);
-  const output = await bed.internet(["python3", `${PROGRAMS}/probe.py`, "6000,8080", HOST, SANDBOX]).succeed();
-  t.notRegex(output, /REACHED/);
-  t.notRegex(server.stdout, /^(tcp|udp)/m);
-});
+for (const { family, any, loopback, host, sandbox } of WORLDS) {
+  test.serial(`IPv${family}: another machine does not come in by what is not published`, async (t) => {
+    const bed = await Bed.create(t);
+    const server = bed.run(
+      ["python3", "-u", `${PROGRAMS}/echo.py`, "8080", any],
+      ["-p", `${bracketed(loopback)}:6000:8080`],
+    );
+    await server.until(/ready/);
+    await bed.admin(`nsenter -t $internet -n ip route add ${family === 4 ? "10.0.2.0/24" : "fd00::/64"} via ${host}`);
+    const output = await bed.internet(["python3", `${PROGRAMS}/probe.py`, "6000,8080", host, sandbox]).succeed();
+    t.notRegex(output, /REACHED/);
+    t.notRegex(server.stdout, /^(tcp|udp)/m);
+  });
+}
 
 test.serial("abstract sockets of the host are not seen inside", async (t) => {
   const bed = await Bed.create(t);

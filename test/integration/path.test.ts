@@ -81,6 +81,54 @@ print(received)`;
   });
 }
 
+for (const { family, web } of WORLDS) {
+  test.serial(`IPv${family}: nothing is lost for its length at any MTU inside, on a path of 1280`, async (t) => {
+    const bed = await withRouters(t, 1280);
+    await echoServer(bed, "internet", 7000, web);
+    const datagram = (size: number) => `python3 ${PROGRAMS}/datagrams.py 7000 ${size} ${web}`;
+    // A datagram may be lost to tell its sender the path's MTU, on each way once.
+    const datagrams = [1200, 1300, 1473, 8973, 60_000].map((size) => `${datagram(size)} || ${datagram(size)}`);
+    const connection = `yes '' | head -4 | python3 ${PROGRAMS}/many.py ${web} 7000 1 4000000`;
+    const script = [...datagrams, connection].join("\n");
+    for (const mtu of ["1280", "1500", "9000", "65520"]) {
+      const output = await bed.script(script, ["--mtu", mtu]).succeed(60_000);
+      t.is(output.match(/^ok /gm)?.length, datagrams.length, `${mtu}: ${output}`);
+      t.regex(output, /^checked$/m, mtu);
+    }
+  });
+}
+
+/** Everything that a router may say, and that sockets report: of the "time exceeded" of IPv4, Linux keeps that of fragments to itself. */
+const ERRORS = {
+  4: [...Array.from({ length: 16 }, (_, code) => `3/${code}`), "11/0", "12/0", "12/1", "12/2"],
+  6: [...Array.from({ length: 7 }, (_, code) => `1/${code}`), "2/0", "3/0", "3/1", "4/0", "4/1", "4/2"],
+};
+
+for (const { family, neighbour } of WORLDS) {
+  test.serial(
+    `IPv${family}: what a router says by ICMP, of each type and code, is the same inside as on the host`,
+    async (t) => {
+      const bed = await Bed.create(t);
+      const nobody = family === 4 ? "203.0.113.200" : "2001:db8:113::200";
+      await bed.admin(`nsenter -t $internet -n ip route add blackhole ${nobody}
+      nsenter -t $internet -n sh -c 'exec python3 ${PROGRAMS}/errors.py answer eth0' >/tmp/answers 2>&1 &
+      until grep -q ready /tmp/answers; do sleep 0.02; done
+      nsenter -t $internet -n sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0`);
+      const cases = ERRORS[family];
+      const ask = ["python3", `${PROGRAMS}/errors.py`, "ask", nobody];
+      const [outside, inside] = await Promise.all(
+        [bed.host([...ask, ...cases]), bed.run([...ask, ...cases])].map((p) => p.succeed(60_000)),
+      );
+      t.is(
+        outside.match(new RegExp(`^udp (\\S+) E[A-Z]+ \\1 \\d+ from ${neighbour}$`, "gm"))?.length,
+        cases.length,
+        outside,
+      );
+      t.deepEqual(inside.split("\n"), outside.split("\n"));
+    },
+  );
+}
+
 /** Takes all that comes, then sends 100 MiB. */
 function transfer(inet: string, any: string): string {
   return `

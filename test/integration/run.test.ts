@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import test from "ava";
-import { Bed, GATEWAY, MAIN, ROOT } from "../bed/bed.js";
+import { Bed, bracketed, MAIN, ROOT, WORLDS } from "../bed/bed.js";
 
 test.serial("the command's exit code is ours", async (t) => {
   const bed = await Bed.create(t);
@@ -106,13 +106,16 @@ test.serial("--root makes the caller root inside, and nowhere else", async (t) =
   t.not((await bed.run(["sh", "-c", "echo x >/mnt/etc/passwd"], ["--root"]).exit()).code, 0);
 });
 
-test.serial("port 80 and ping work inside without root", async (t) => {
-  const bed = await Bed.create(t);
-  const server = bed.run(["python3", "-u", "-m", "http.server", "80"], ["-p", "6000:80"]);
-  await server.until(/Serving HTTP/);
-  t.is((await bed.host(["curl", "-sS", "-o", "/dev/null", "http://127.0.0.1:6000/"]).exit()).code, 0);
-  t.regex(await bed.run(["ping", "-c1", "-W2", GATEWAY]).succeed(), /1 received/);
-});
+for (const { family, any, loopback, gateway } of WORLDS) {
+  test.serial(`IPv${family}: port 80 and ping work inside without root`, async (t) => {
+    const bed = await Bed.create(t);
+    const server = bed.run(["python3", "-u", "-m", "http.server", "--bind", any, "80"], ["-p", "6000:80"]);
+    await server.until(/Serving HTTP/);
+    const curl = ["curl", "-sS", "-o", "/dev/null", `http://${bracketed(loopback)}:6000/`];
+    t.is((await bed.host(curl).exit()).code, 0);
+    t.regex(await bed.run(["ping", "-c1", "-W2", gateway]).succeed(), /1 received/);
+  });
+}
 
 test.serial("addresses, routes and names inside are what people know, or what they asked for", async (t) => {
   const bed = await Bed.create(t);

@@ -23,9 +23,10 @@ const INT_MAX = 0x7fffffff;
 const INT_MIN = -0x80000000;
 const END = SLOTS * SLOT_SIZE + CONTROL_AREA;
 
-/** What an engine of each case has: a link, a connected stream, a listener, a datagram socket, and a spare slot in use. */
+/** What an engine of each case has: a link, a plain one, a connected stream, a listener, a datagram socket, and a spare slot in use. */
 interface Given {
   readonly link: number;
+  readonly plain: number;
   readonly stream: number;
   readonly listener: number;
   readonly datagram: number;
@@ -46,7 +47,7 @@ const ids = [-1, SOCKETS, INT_MAX, INT_MIN, 5];
 for (const op of [Op.Send, Op.SendTo, Op.Consume, Op.Rewind, Op.Credit, Op.Shutdown, Op.Close, Op.Reset]) {
   for (const id of ids) cases.push([`${Op[op]} to socket ${id}`, (g) => [op, id, g.slot, 10, 0, 0]]);
 }
-for (const id of [-1, 64, 63, INT_MAX, INT_MIN])
+for (const id of [-1, 256, 255, INT_MAX, INT_MIN])
   cases.push([`Write to link ${id}`, (g) => [Op.Write, id, g.slot, 10, 0, 0]]);
 
 const ranges: [name: string, range: (given: Given) => [number, number]][] = [
@@ -64,10 +65,13 @@ const ranges: [name: string, range: (given: Given) => [number, number]][] = [
 ];
 for (const [name, range] of ranges) {
   cases.push([`Write of ${name}`, (g) => [Op.Write, g.link, ...range(g), 0, 0]]);
+  cases.push([`Write of ${name} to a plain link`, (g) => [Op.Write, g.plain, ...range(g), 0, 0]]);
   cases.push([`Send of ${name}`, (g) => [Op.Send, g.stream, ...range(g), 0, 0]]);
   cases.push([`SendTo of ${name}`, (g) => [Op.SendTo, g.datagram, ...range(g), 0, 0]]);
 }
 cases.push(
+  ["Write of a virtio header to a plain link", (g) => [Op.Write, g.plain, g.slot, 12, 0, 0]],
+  ["Write of a byte to a plain link", (g) => [Op.Write, g.plain, END - 1, 1, 0, 0]],
   ["Write of nothing", (g) => [Op.Write, g.link, g.slot, 0, 0, 0]],
   ["Send from the area for small frames", (g) => [Op.Send, g.stream, SLOTS * SLOT_SIZE, 10, 0, 0]],
   ["SendTo with a negative segment", (g) => [Op.SendTo, g.datagram, g.slot, 10, -1, 0]],
@@ -102,6 +106,8 @@ async function withEngine(port: number, attempt: (engine: Engine, given: Given) 
   const listener = engine.listen(at("127.0.0.1", 0), 1);
   const datagram = engine.openDatagram(4, null);
   const link = engine.addLink(channel.peer);
+  const [end, other] = native().openPair();
+  const plain = engine.addLink(end, true);
   const { control, spares, events } = engine.memory;
   let connected = false;
   let done = false;
@@ -124,6 +130,7 @@ async function withEngine(port: number, attempt: (engine: Engine, given: Given) 
         while (used.has(foreign)) foreign++;
         attempt(engine, {
           link,
+          plain,
           stream,
           listener,
           datagram,
@@ -135,6 +142,7 @@ async function withEngine(port: number, attempt: (engine: Engine, given: Given) 
     );
   });
   channel.close();
+  native().closeFd(other);
   return message;
 }
 
@@ -239,6 +247,10 @@ for (const value of [Number.NaN, 1.5, 2 ** 31, -(2 ** 31) - 1, Number.POSITIVE_I
     thrown(() => engine.addLink(value as number)),
   );
   report(
+    `addLink(1, ${value})`,
+    value === null ? "the default" : thrown(() => engine.addLink(1, value as unknown as boolean)),
+  );
+  report(
     `openDatagram(${value})`,
     thrown(() => engine.openDatagram(value as 4, null)),
   );
@@ -276,6 +288,31 @@ for (const count of [0, -1, 65, INT_MAX, INT_MIN])
     `${count} listeners`,
     thrown(() => native().openListeners(at("127.0.0.1", 0), 1, count)),
   );
+const packet = Uint8Array.of(1);
+for (const fd of [-1, 0, 2, INT_MIN, 1.5e10, Number.NaN, "3", null, undefined]) {
+  report(
+    `sendPacket to descriptor ${fd}`,
+    thrown(() => native().sendPacket(fd as number, packet)),
+  );
+  report(
+    `receivePacket from descriptor ${fd}`,
+    thrown(() => native().receivePacket(fd as number, packet)),
+  );
+}
+for (const bytes of [new Uint8Array(0), new Int32Array(4), new DataView(new ArrayBuffer(4)), [1], "1", null, 5]) {
+  report(
+    `sendPacket of ${JSON.stringify(bytes)}`,
+    thrown(() => native().sendPacket(3, bytes as Uint8Array)),
+  );
+  report(
+    `receivePacket into ${JSON.stringify(bytes)}`,
+    thrown(() => native().receivePacket(3, bytes as Uint8Array)),
+  );
+}
+for (const fd of [INT_MAX, 1_000_000]) {
+  report(`sendPacket to descriptor ${fd}`, native().sendPacket(fd, packet) === -9 ? "EBADF" : "");
+  report(`receivePacket from descriptor ${fd}`, native().receivePacket(fd, packet) === -9 ? "EBADF" : "");
+}
 for (const slots of [0, 63, 30_001, -1])
   report(
     `${slots} slots`,

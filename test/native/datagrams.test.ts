@@ -5,6 +5,7 @@ import test from "ava";
 import { Control } from "../../src/native/engine.js";
 import { ENDPOINT_LENGTH, endpointFamily, endpointPort, formatEndpoint } from "../../src/wire/address.js";
 import { at, Mailbox, pattern, Rig } from "./rig.js";
+import "./stop-rigs.js";
 
 const ECONNREFUSED = 111;
 const EMSGSIZE = 90;
@@ -21,6 +22,7 @@ async function peer(): Promise<{ socket: dgram.Socket; port: number; got: Buffer
   });
   socket.bind(0, "127.0.0.1");
   await once(socket, "listening");
+  socket.unref(); // should the test fail before it is closed
   return { socket, port: socket.address().port, got, from };
 }
 
@@ -204,7 +206,7 @@ test("a burst longer than one turn arrives whole", async (t) => {
   const rig = new Rig();
   const inbox = new Mailbox(rig);
   const receiver = rig.sockets.open(4, at("127.0.0.1", 0), inbox);
-  const other = dgram.createSocket("udp4");
+  const other = dgram.createSocket("udp4").unref();
   const bytes = pattern(100);
   for (let i = 0; i < 300; i++) {
     const part = Buffer.from(bytes);
@@ -225,6 +227,7 @@ async function connected(port: number): Promise<{ send: (bytes: Buffer) => void;
   const socket = dgram.createSocket("udp4");
   socket.connect(port, "127.0.0.1");
   await once(socket, "connect");
+  socket.unref();
   return { send: (bytes) => socket.send(bytes), port: socket.address().port, close: () => socket.close() };
 }
 

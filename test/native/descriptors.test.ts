@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import test from "ava";
 import { Rig } from "./rig.js";
+import "./stop-rigs.js";
 
 /** Connects four times; at the next line of input it lets its parent have descriptors again. */
 const CLIENTS = `

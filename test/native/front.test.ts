@@ -53,7 +53,7 @@ channel.send(eval(sys.argv[2]))
 answer = receive()
 if answer and answer[0][0] == 1:
     channel.send(struct.pack("4i", 1, 0, 0, 0))
-    answer = receive()
+    if "--hold" not in sys.argv[2]: answer = receive()
     channel.send(struct.pack("4i", 4, 0, 0, 0))
 print(answer, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
@@ -68,8 +68,6 @@ const NETWORK = runWords(
       congestion: [],
       queues: 1,
     },
-    command: [],
-    env: {},
     root: false,
     hostname: null,
     resolvConf: null,
@@ -103,7 +101,8 @@ test("a malformed configuration is told as such, and touches no memory", async (
     ["a part of a header", 'b"abc"', "protocol"],
     ["no words", 'struct.pack("4i", 5, 1, 0, 0)', "protocol"],
     ["a word without its end", 'struct.pack("4i", 5, 1, 0, 0) + b"run"', "protocol"],
-    ["no command", configuration(0), "protocol"],
+    ["no command, and nobody who holds", configuration(0), "options"],
+    ["a command, and somebody who holds", configuration(1, [...NETWORK, "--hold"]), "options"],
     ["a negative command", configuration(-1), "protocol"],
     ["more than all arguments", configuration(8), "protocol"],
     ["far more", configuration(0x7fffffff), "protocol"],
@@ -126,7 +125,21 @@ test("a launcher that nobody configures ends with the program", async (t) => {
   await eventually(2000, "the launcher is still there", () => !existsSync(`/proc/${pid}`));
 });
 
-test("only `run` gets one", async (t) => {
+test("one without a command answers all the same, and lives until it is released", async (t) => {
+  const { stdout, stderr } = await converse(configuration(0, [...NETWORK, "--hold", "--detach"]));
+  t.is(stderr, "");
+  const [, output, init] = /^\(\(1, (\d+), (\d+), 0\), .* 0\n$/.exec(stdout) ?? [];
+  t.is(Number(output) & 16, 16, stdout); // READY_OUTPUT
+  t.true(Number(init) > 1);
+});
+
+test("Node is told the caller's limit of descriptors, which it raises", async (t) => {
+  const { stdout } = await front(["printenv", "NETNS_ROOTLESS_NOFILE", "exec"], {}, 'ulimit -Sn 345; "$@"');
+  t.is(stdout, "345\n");
+});
+
+test("only `run` and `create` get one", async (t) => {
+  t.regex((await front(["sh", told, "create"])).stdout, /^\d+ \d+\n$/);
   for (const words of [["attach", "run"], ["--help"], []]) t.is((await front(["sh", told, ...words])).stdout, "\n");
 });
 

@@ -1,5 +1,5 @@
 /** The launcher under AddressSanitizer and UndefinedBehaviorSanitizer: wrong arguments, malformed messages, an early end. */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,6 +16,7 @@ import {
   Reply,
   Request,
   runArguments,
+  SocketType,
 } from "../../src/sandbox/launcher-protocol.js";
 
 const sources = fileURLToPath(new URL("../../../native/launcher/", import.meta.url));
@@ -112,9 +113,16 @@ const wrong: [string, readonly string[]][] = [
   ["an address without a gateway", without("--gateway")],
   ["a very long address", changed("--address", "1".repeat(100_000))],
   ["a very long address with a prefix", changed("--address6", `${"1".repeat(46)}/64`)],
+  ["a command that is held", [...good.slice(0, good.indexOf("--")), "--hold", "--", "true"]],
+  ["a hold with a value", [...good.slice(0, good.indexOf("--")), "--hold=1"]],
+  ["attach that holds", ["attach", ...good.slice(1, good.indexOf("--hostname")), "--pid", "1", "--hold"]],
+  ["attach that detaches", ["attach", ...good.slice(1, good.indexOf("--hostname")), "--pid", "1", "--detach"]],
   ["attach without a target", ["attach", ...good.slice(1, good.indexOf("--hostname"))]],
   ["attach with a command", ["attach", ...good.slice(1, good.indexOf("--hostname")), "--pid", "1", "true"]],
 ];
+
+/** The same without a command. */
+const held = [...good.slice(0, good.indexOf("--")), "--hold"];
 
 test("wrong arguments are told as such, and touch no memory", async (t) => {
   for (const [name, given] of wrong) {
@@ -147,6 +155,11 @@ test("a malformed request ends the launcher, and everything with it", async (t) 
     encodeRequest(Request.Sockets, 4, 1, 33),
     encodeRequest(Request.Sockets, 4, 1, -1),
     encodeRequest(Request.Sockets, 4, 1, 0x7fffffff),
+    encodeRequest(Request.Sockets, 0, 1, 1),
+    encodeRequest(Request.Sockets, 4, 0, 1),
+    encodeRequest(Request.Sockets, 4, SocketType.Diagnostic, 1),
+    encodeRequest(Request.Sockets, 0, SocketType.Diagnostic, 0),
+    encodeRequest(Request.Sockets, 0, 4, 1),
   ];
   for (const packet of malformed) {
     const { failure, code, err } = await drive(good, [packet]);
@@ -162,6 +175,7 @@ test("signals out of range, and requests out of their order, do no harm", async 
   const packets = [
     ...signals,
     encodeRequest(Request.Sockets, 6, 2, 32),
+    encodeRequest(Request.Sockets, 0, SocketType.Diagnostic, 32),
     start,
     start,
     ...signals,
@@ -179,4 +193,46 @@ test("when the other side is gone, so is the launcher", async (t) => {
 test("started by hand it says what it is", (t) => {
   const error = t.throws(() => execFileSync(launcher, ["run"], { stdio: "pipe" }));
   t.regex(error?.message ?? "", /this is a part of netns-rootless/);
+});
+
+test("a held one starts nothing, and ends on release", async (t) => {
+  const requests = [encodeRequest(Request.Start), encodeRequest(Request.Signal, 15), encodeRequest(Request.Release)];
+  for (const given of [held, [...held, "--detach"]]) {
+    const { ready, code, err, status } = await drive(given, requests);
+    t.deepEqual([ready, code, err, status], [true, 0, "", null]);
+  }
+});
+
+test("exec enters it, and refuses what is no sandbox", async (t) => {
+  const run = (init: number, start: string, ...more: string[]) =>
+    spawnSync(launcher, ["exec", "--pid", `${init}`, "--start", start, ...more], { encoding: "utf8" });
+  const outcomes = await new Promise<{ status: number | null; stdout: string; stderr: string }[]>((resolve) => {
+    const channel = native().openChannel(
+      (bytes, fds) => {
+        for (const fd of fds) native().closeFd(fd);
+        const { b: init = 0, text: lines = "" } = decodeReply(bytes) ?? {};
+        const [start = ""] = lines.split("\n");
+        const tries = [
+          run(init, start, "--nofile", "100", "--cwd", "/", "--", "sh", "-c", "pwd; hostname; ulimit -Sn; exit 9"),
+          run(init, start, "--", "no-such-program"),
+          run(init, `${start}1`, "--", "true"),
+          run(init, start, "--cwd", "x".repeat(10_000), "--", "true"),
+          run(init, start, `--${"x".repeat(10_000)}`),
+          run(init, start),
+        ];
+        channel.close();
+        resolve(tries);
+      },
+      () => resolve([]),
+    );
+    spawn(launcher, held, { stdio: ["ignore", "inherit", "inherit", channel.peer] });
+    native().closeFd(channel.peer);
+  });
+  t.deepEqual(
+    outcomes.map(({ status }) => status),
+    [9, 127, 125, 125, 125, 125],
+  );
+  t.is(outcomes[0]?.stdout, "/\nbox\n100\n");
+  for (const { stderr } of outcomes) t.notRegex(stderr, /Sanitizer|runtime error/);
+  t.is(outcomes[2]?.stderr, "netns-rootless: the sandbox has ended\n");
 });

@@ -12,6 +12,14 @@ export function at(address: string, port: number): Endpoint {
   return endpoint(parseAddress(address), port);
 }
 
+/** Rigs that were not stopped: each keeps its process alive. */
+const running = new Set<Rig>();
+
+/** Stops what a test that failed left running (stop-rigs.ts). */
+export function stopRigs(): void {
+  for (const rig of running) rig.stop();
+}
+
 export class Rig {
   readonly engine: Engine;
   readonly sockets: HostSockets;
@@ -26,6 +34,7 @@ export class Rig {
 
   constructor(options: EngineOptions = {}) {
     this.engine = createEngine({ slots: 256, maxSockets: 512, ...options });
+    running.add(this);
     this.slab = new Uint8Array(this.engine.memory.slab);
     this.sockets = new HostSockets(this.engine, {
       frame: (link, offset, length) =>
@@ -80,6 +89,7 @@ export class Rig {
   }
 
   stop(): void {
+    running.delete(this);
     this.engine.stop();
   }
 

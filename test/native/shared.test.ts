@@ -6,6 +6,7 @@ import { native } from "../../src/native/binding.js";
 import { COMMAND_STRIDE, Control, Op } from "../../src/native/engine.js";
 import { endpointPort } from "../../src/wire/address.js";
 import { at, Rig } from "./rig.js";
+import "./stop-rigs.js";
 
 const EADDRINUSE = 98;
 const { openListeners, openPair, closeFd } = native();

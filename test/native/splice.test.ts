@@ -4,14 +4,16 @@ import type { AddressInfo } from "node:net";
 import net from "node:net";
 import test from "ava";
 import { at, pattern, Recorder, Rig } from "./rig.js";
+import "./stop-rigs.js";
 
 /** A client and a server of Node with a spliced pair of the engine between them. */
 async function between(
   rig: Rig,
   early = "",
-): Promise<{ client: net.Socket; server: net.Socket; ended: Promise<number> }> {
+): Promise<{ client: net.Socket; server: net.Socket; ended: Promise<number>; first: number }> {
   const listening = net.createServer({ allowHalfOpen: true }).listen(0, "127.0.0.1");
   await once(listening, "listening");
+  listening.unref(); // should the test fail before it is closed
   const serverPort = (listening.address() as AddressInfo).port;
   const inner = new Recorder(rig, 0);
   let accepted = -1;
@@ -36,7 +38,7 @@ async function between(
   });
   await rig.turn(() => rig.sockets.splice(accepted, inner.socket, settle));
   listening.close();
-  return { client, server: server as net.Socket, ended };
+  return { client, server: server as net.Socket, ended, first: accepted };
 }
 
 async function drainTo(socket: net.Socket): Promise<string> {
@@ -159,15 +161,64 @@ test("a reader that stops holds the writer back, and loses nothing", async (t) =
   rig.stop();
 });
 
+for (const [when, within] of [
+  ["between turns", false],
+  ["within a turn", true],
+] as const) {
+  test(`a pair that is ended ${when}: both ends see a reset, nothing is reported, nothing stays`, async (t) => {
+    const rig = new Rig();
+    const { client, server, ended, first } = await between(rig);
+    client.write("something");
+    await once(server, "data");
+    t.true(rig.sockets.answers(first));
+    const errors = [client, server].map((socket) => once(socket, "error") as Promise<[NodeJS.ErrnoException]>);
+    if (within) await rig.turn(() => rig.sockets.unsplice(first));
+    else rig.sockets.unsplice(first);
+    t.is(await ended, 103);
+    t.deepEqual(
+      (await Promise.all(errors)).map(([{ code }]) => code),
+      ["ECONNRESET", "ECONNRESET"],
+    );
+    t.false(rig.sockets.answers(first));
+    t.is(rig.engine.counters()["sockets.open"], 1, "the listener");
+    rig.sockets.unsplice(first); // again: nothing happens
+    for (const wrong of [-1, first, 1 << 20]) rig.engine.unsplice(wrong);
+    await rig.turn(() => {});
+    t.is(rig.error, null);
+    rig.stop();
+  });
+}
+
+test("a pair that is ended in the turn that made it", async (t) => {
+  const rig = new Rig();
+  const listener = net.createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address() as AddressInfo;
+  const [first, second] = [1, 2].map(() => new Recorder(rig, 0));
+  for (const each of [first, second]) each.open(rig.sockets.connect(at("127.0.0.1", port), null, each));
+  await rig.until("connected", () => [first, second].every(({ log }) => log.includes("connected")));
+  await rig.turn(() => {
+    rig.sockets.consume(first.socket, 0);
+    rig.sockets.splice(first.socket, second.socket, () => {});
+    rig.sockets.unsplice(first.socket);
+  });
+  await rig.until("closed", () => rig.engine.counters()["sockets.open"] === 0);
+  t.is(rig.error, null);
+  listener.close();
+  rig.stop();
+});
+
 test("a pair that only waits for the first socket's end has nothing open in the second", async (t) => {
   const rig = new Rig();
-  const { client, server, ended } = await between(rig);
+  const { client, server, ended, first } = await between(rig);
   const open = () => rig.engine.counters()["splice.second_open"];
   t.is(open(), 1);
+  t.true(rig.sockets.answers(first));
   server.end("last words");
   t.is((await once(client, "data")).toString(), "last words");
   await once(client, "end");
   t.is(open(), 0);
+  t.false(rig.sockets.answers(first));
   client.end();
   server.resume();
   t.is(await ended, 0);

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import net from "node:net";
 import test from "ava";
 import { at, pattern, Recorder, Rig } from "./rig.js";
+import "./stop-rigs.js";
 
 const ECONNRESET = 104;
 const ECONNREFUSED = 111;
@@ -18,6 +19,7 @@ async function server(handler: (socket: net.Socket) => void): Promise<{ server: 
     })
     .listen(0, "127.0.0.1");
   await once(listening, "listening");
+  listening.unref(); // should the test fail before it is closed
   return { server: listening, port: (listening.address() as AddressInfo).port };
 }
 

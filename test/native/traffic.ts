@@ -6,6 +6,9 @@ import assert from "node:assert";
 import dgram from "node:dgram";
 import { once } from "node:events";
 import net from "node:net";
+import { constants } from "node:os";
+import { native } from "../../src/native/binding.js";
+import { COMMAND_STRIDE, Control, Op, SLOT_SIZE, VNET_HEADER } from "../../src/native/engine.js";
 import { at, Mailbox, pattern, Recorder, Rig } from "./rig.js";
 
 const rig = new Rig({ slots: 64, maxSockets: 32 });
@@ -139,6 +142,35 @@ assert.deepEqual(
 );
 single.close();
 
+// A plain link: frames there and back, the shortest and the longest.
+const [wire, device] = native().openPair();
+const plain = rig.engine.addLink(device, true);
+const frames = [1, 60, 1514, 65_535, 80_000].map((length) => pattern(length, length));
+for (const frame of frames) assert.equal(native().sendPacket(wire, frame), 0);
+await rig.until("the frames", () => rig.frames.length === frames.length);
+assert.deepEqual(
+  rig.frames.map(({ bytes }) => bytes.length - VNET_HEADER),
+  [1, 60, 1514, 65_535, SLOT_SIZE - VNET_HEADER],
+);
+await rig.turn(() => {
+  const { control, spares, commands } = rig.engine.memory;
+  control[Control.SpareUsed] = 1;
+  const slot = spares[0] * SLOT_SIZE;
+  for (const [offset, length] of [
+    [slot, 8000],
+    [slot + SLOT_SIZE - 13, 13],
+  ]) {
+    commands.set([Op.Write, plain, offset, length, 0, 0], control[Control.CommandCount]++ * COMMAND_STRIDE);
+  }
+});
+const into = new Uint8Array(SLOT_SIZE);
+for (const expected of [7988, 1]) {
+  let length = native().receivePacket(wire, into);
+  for (; length < 0; length = native().receivePacket(wire, into)) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(length, expected);
+}
+native().closeFd(wire);
+
 // A pair, half-closed by both.
 const target = net.createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, "127.0.0.1");
 await once(target, "listening");
@@ -157,10 +189,28 @@ await rig.until("inner connected", () => inner.log.includes("connected"));
 const ended = new Promise<number>((resolve) => void rig.turn(() => rig.sockets.splice(outer, inner.socket, resolve)));
 const payload = pattern(3_000_000);
 client.end(payload);
-const back: Buffer[] = [];
-for await (const chunk of client) back.push(chunk as Buffer);
-assert(Buffer.concat(back).equals(payload));
+const echoed: Buffer[] = [];
+for await (const chunk of client) echoed.push(chunk as Buffer);
+assert(Buffer.concat(echoed).equals(payload));
 assert.equal(await ended, 0);
 target.close();
+
+const { EAGAIN, EMSGSIZE, EPIPE } = constants.errno;
+// Packets outside of the engine: what does not fit is lost, and no byte of it written beyond.
+const [one, other] = native().openPair();
+const room = new Uint8Array(100).fill(0xee);
+assert.equal(native().receivePacket(other, room), -EAGAIN);
+for (const length of [1, 50, 51, 70_000]) assert.equal(native().sendPacket(one, pattern(length)), 0);
+const part = room.subarray(10, 60);
+assert.equal(native().receivePacket(other, part), 1);
+assert.equal(native().receivePacket(other, part), 50);
+assert(Buffer.from(part).equals(pattern(50)));
+assert.equal(native().receivePacket(other, part), -EMSGSIZE);
+assert.equal(native().receivePacket(other, part), -EMSGSIZE);
+assert.equal(native().receivePacket(other, part), -EAGAIN);
+assert(room.every((byte, i) => byte === 0xee || (i >= 10 && i < 60)));
+native().closeFd(other);
+assert.equal(native().sendPacket(one, pattern(1)), -EPIPE);
+native().closeFd(one);
 assert.equal(rig.error, null);
 rig.stop();

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import test from "ava";
 import { at, Mailbox, Rig } from "./rig.js";
+import "./stop-rigs.js";
 
 const rig = new URL("rig.js", import.meta.url).href;
 

@@ -101,15 +101,15 @@ function segment({ from, to, flags, seq, ack = 0, payload = "" }: Segment, pseud
 }
 
 /** From the sandbox to CLIENT. */
-function tcp4(of: Segment, vnet?: { fragment: number; part: [number, number] }): Uint8Array {
-  const payload = segment(of, [...ip4("10.0.2.100"), ...ip4(CLIENT), 0, 6]);
-  if (vnet === undefined) return frame(0x0800, ipv4({ protocol: 6, payload }));
+function tcp4(of: Segment, vnet?: { fragment: number; part: [number, number] }, to = CLIENT): Uint8Array {
+  const payload = segment(of, [...ip4("10.0.2.100"), ...ip4(to), 0, 6]);
+  if (vnet === undefined) return frame(0x0800, ipv4({ protocol: 6, destination: to, payload }));
   return frame(0x0800, ipv4({ protocol: 6, fragment: vnet.fragment, payload: payload.subarray(...vnet.part) }));
 }
 
-function tcp6(of: Segment): Uint8Array {
-  const pseudo = [...ip6(SANDBOX_V6), ...ip6("2001:db8::7"), 0, 0, 0, 6, 0, 0];
-  return frame(0x86dd, ipv6({ next: 6, payload: segment(of, pseudo) }));
+function tcp6(of: Segment, to = "2001:db8::7"): Uint8Array {
+  const pseudo = [...ip6(SANDBOX_V6), ...ip6(to), 0, 0, 0, 6, 0, 0];
+  return frame(0x86dd, ipv6({ next: 6, destination: to, payload: segment(of, pseudo) }));
 }
 
 const word = (bytes: Uint8Array, at: number) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at);
@@ -164,6 +164,16 @@ for (const count of [2, 3]) {
         "nobody dialled twice",
       );
       t.is(shards.count("tcp.stray"), 0);
+    }
+  });
+
+  test(`${count} shards: TCP to the DNS address is the first one's, which alone knows the resolvers`, (t) => {
+    const syn = { from: 1000, to: 53, flags: SYN, seq: 100 };
+    for (const queue of queues) {
+      for (const bytes of [tcp4(syn, undefined, "10.0.2.3"), tcp6(syn, "fd00::3")]) {
+        const [{ queue: answered, answer }] = new Shards(count).exchange(queue, bytes);
+        t.deepEqual([answered, flagsOf(answer) & RST], [0, RST]); // nobody serves it in this simulation
+      }
     }
   });
 

@@ -2,7 +2,8 @@ import { readSync } from "node:fs";
 import { connect } from "node:net";
 import test from "ava";
 import { native } from "../../src/native/binding.js";
-import { Network, type NetworkConfig } from "../../src/network/network.js";
+import type { SoloConfig } from "../../src/network/config.js";
+import { SoloNetwork } from "../../src/network/solo.js";
 import { SILENT_LOG } from "../../src/policy/config.js";
 import type { Sandbox } from "../../src/sandbox/sandbox.js";
 import { parseAddress } from "../../src/wire/address.js";
@@ -10,7 +11,7 @@ import { BROADCAST_MAC, icmp6ChecksumValid, ip4, ip6, OUR_MAC, parse } from "../
 
 const OFFLOADS = { tso4: true, tso6: true, uso: true };
 
-function config(): NetworkConfig {
+function config(): SoloConfig {
   const loopback = parseAddress("127.0.0.1");
   return {
     cidr: { network: parseAddress("10.0.2.0"), prefix: 24 },
@@ -36,7 +37,7 @@ function config(): NetworkConfig {
 
 /** A network with one published port, and a sandbox that is nothing but a descriptor: a test answers for its sockets. */
 async function joined() {
-  const network = await Network.open(config());
+  const network = await SoloNetwork.open(config());
   const channel = native().openChannel(
     () => {},
     () => {},
@@ -46,9 +47,12 @@ async function joined() {
   let told = () => {};
   const sandbox: Sandbox = {
     taps: [channel.peer],
+    broker: -1,
     mac: Uint8Array.of(2, 1, 2, 3, 4, 5),
     offloads: OFFLOADS,
     notes: [],
+    init: null,
+    output: null,
     exited: new Promise(() => {}),
     start: () => {},
     socket: () =>
@@ -56,6 +60,7 @@ async function joined() {
         asked.push({ resolve, reject });
         told();
       }),
+    diagnosticSocket: () => Promise.reject(new Error("none")),
     discard: (fd) => discarded.push(fd),
     signal: () => {},
     release: async () => {},
@@ -89,8 +94,8 @@ test("draining a network that was closed is over at once", async (t) => {
 });
 
 /** What a sandbox hears until it may start. */
-async function announced(changed: Partial<NetworkConfig>) {
-  const network = await Network.open({ ...config(), publish: [], ...changed });
+async function announced(changed: Partial<SoloConfig>) {
+  const network = await SoloNetwork.open({ ...config(), publish: [], ...changed });
   const [tap, inside] = native().openPair();
   await network.join({
     taps: [tap],

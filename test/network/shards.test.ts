@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import test, { type ExecutionContext } from "ava";
 import { NetnsError } from "../../src/errors.js";
 import { native } from "../../src/native/binding.js";
-import type { NetworkConfig } from "../../src/network/network.js";
+import type { SoloConfig } from "../../src/network/config.js";
 import type { FromShard, ShardStart, ToShard } from "../../src/network/shard-messages.js";
 import { ShardedNetwork, type ShardThread } from "../../src/network/shards.js";
 import type { Log } from "../../src/policy/config.js";
@@ -12,7 +12,7 @@ import { SILENT_LOG } from "../../src/policy/config.js";
 import type { Sandbox } from "../../src/sandbox/sandbox.js";
 import { parseAddress } from "../../src/wire/address.js";
 
-function config(shards: number, log: Log = SILENT_LOG): NetworkConfig {
+function config(shards: number, log: Log = SILENT_LOG): SoloConfig {
   return {
     cidr: { network: parseAddress("10.0.2.0"), prefix: 24 },
     mtu: 1500,
@@ -40,15 +40,19 @@ function sandbox(taps: readonly number[]): Sandbox & { asked: number } {
   return {
     asked: 0,
     taps,
+    broker: -1,
     mac: Uint8Array.of(2, 1, 2, 3, 4, 5),
     offloads: { tso4: true, tso6: true, uso: true },
     notes: [],
+    init: null,
+    output: null,
     exited: new Promise(() => {}),
     start: () => {},
     socket() {
       this.asked++;
       return Promise.reject(new Error("none"));
     },
+    diagnosticSocket: () => Promise.reject(new Error("none")),
     discard: () => {},
     signal: () => {},
     release: async () => {},

@@ -33,11 +33,13 @@ function published(makes: boolean[] = []) {
   const port = new UdpPort({ datagrams, clock, counters, timers, turns, family: 4, insidePort: 53 });
   datagrams.open(4, at("127.0.0.1", 6000), port);
   port.join({
-    inside: {
-      socket: () => (makes.shift() === false ? Promise.reject(new Error("no socket")) : Promise.resolve(3)),
-      discard: () => {},
+    direct: {
+      inside: {
+        socket: () => (makes.shift() === false ? Promise.reject(new Error("no socket")) : Promise.resolve(3)),
+        discard: () => {},
+      },
+      targets: ["127.0.0.1", "10.0.2.100"].map(parseAddress),
     },
-    targets: ["127.0.0.1", "10.0.2.100"].map(parseAddress),
     through: { datagram: () => {}, datagramFailed: () => {} },
   });
   const [host] = engine.datagrams;

@@ -21,7 +21,13 @@ function host(changes: Record<string, string | null> = {}, tun: string | null = 
       "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files",
     ...changes,
   };
-  return { read: (path) => files[path] ?? null, tryOpen: () => tun, user: 1000, groups: [1000, 27] };
+  return {
+    read: (path) => files[path] ?? null,
+    tryOpen: () => tun,
+    confinement: () => null,
+    user: 1000,
+    groups: [1000, 27],
+  };
 }
 
 const works = async () => null;

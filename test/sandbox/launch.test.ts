@@ -1,13 +1,14 @@
 /** Real sandboxes, without a stack behind the TAP: what the launcher gives to a command and how it ends. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, readFileSync, readlinkSync } from "node:fs";
 import { type AddressInfo, createServer, Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { NetnsError } from "../../src/errors.js";
 import { attach, type InsideNetwork, type LaunchOptions, launch } from "../../src/sandbox/sandbox.js";
+import { childrenOf, isAlive, processesWith, until } from "./processes.js";
 
 const runner = fileURLToPath(new URL("run-command.js", import.meta.url));
 const network: InsideNetwork = {
@@ -182,47 +183,6 @@ test("the hostname is the sandbox's own", async (t) => {
   await sandbox.release();
 });
 
-function alive(process: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${process}/stat`, "utf8");
-    return stat[stat.lastIndexOf(")") + 2] !== "Z";
-  } catch {
-    return false;
-  }
-}
-
-function childrenOf(parent: number): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && existsSync(`/proc/${name}/stat`))
-    .map(Number)
-    .filter((process) => {
-      try {
-        const stat = readFileSync(`/proc/${process}/stat`, "utf8");
-        return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) === parent;
-      } catch {
-        return false; // it has ended meanwhile
-      }
-    });
-}
-
-function processesWith(argument: string): string[] {
-  return readdirSync("/proc").filter((name) => {
-    try {
-      return /^\d+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0").includes(argument);
-    } catch {
-      return false; // it has ended meanwhile
-    }
-  });
-}
-
-async function until(condition: () => boolean, milliseconds: number): Promise<boolean> {
-  for (const deadline = Date.now() + milliseconds; Date.now() < deadline; ) {
-    if (condition()) return true;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return condition();
-}
-
 /** A running sandbox with a command that has children, one of them a daemon. */
 async function family(): Promise<{ child: ChildProcess; members: Record<string, number>; all: number[] }> {
   const script = "sleep 1000 & setsid sleep 1000 & echo up; sleep 1000; true";
@@ -248,10 +208,10 @@ for (const [victim, code] of [
 ] as const) {
   test(`kill -9 of the ${victim} leaves nothing within a second`, async (t) => {
     const { child, members, all } = await family();
-    t.true(all.length >= 6 && all.every(alive));
+    t.true(all.length >= 6 && all.every(isAlive));
     const ended = once(child, "exit");
     process.kill(members[victim] ?? 0, "SIGKILL");
-    t.true(await until(() => !all.some(alive), 1000));
+    t.true(await until(() => !all.some(isAlive), 1000));
     t.is((await ended)[0], code);
   });
 }

@@ -53,3 +53,20 @@ test("at the end the stock is closed, and so is what arrives later", async (t) =
   t.deepEqual(closed, [8, 9, 10]);
   await t.throwsAsync(stock.take(), { is: ended });
 });
+
+test("without a batch each is asked for when it is wanted, and none is kept", async (t) => {
+  const asked: number[] = [];
+  const stock = new SocketStock(
+    (count) => asked.push(count),
+    () => {},
+    0,
+  );
+  const first = stock.take();
+  const second = stock.take();
+  t.deepEqual(asked, [1]);
+  stock.put([7], 0);
+  t.deepEqual(asked, [1, 1]);
+  stock.put([8], 0);
+  t.deepEqual([await first, await second], [7, 8]);
+  t.deepEqual(asked, [1, 1]);
+});

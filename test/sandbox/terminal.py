@@ -1,12 +1,13 @@
 """
-Types into a terminal and waits for answers: terminal.py RUNNER, run by terminal.test.ts. Says what did not come.
+Types into a terminal and waits for answers: terminal.py RUNNER, run by terminal.test.ts and exec.test.ts. RUNNER is the beginning
+of a command line that runs its end in a sandbox. Says what did not come.
 
 Commands that get a signal right after their first word exec their program, or are bash: a dash that is just starting a
 child loses a Ctrl-C, and never reports a Ctrl-Z, in any terminal.
 """
 import fcntl, os, pty, re, select, struct, sys, termios, time
 
-runner = "node " + sys.argv[1]
+runner = sys.argv[1]
 process, terminal = pty.fork()
 if process == 0:
     os.environ["PS1"] = "OUT> "

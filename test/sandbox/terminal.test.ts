@@ -9,7 +9,7 @@ const runner = fileURLToPath(new URL("run-command.js", import.meta.url));
 const script = fileURLToPath(new URL("../../../test/sandbox/terminal.py", import.meta.url));
 
 test("a terminal works inside as outside", async (t) => {
-  const child = spawn("python3", [script, runner], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn("python3", [script, `node ${runner}`], { stdio: ["ignore", "pipe", "pipe"] });
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
   t.is(err, "");
   t.is(out, "all answered\n");

@@ -63,6 +63,8 @@ export class SimulatedEngine implements Engine {
   /** Slots of this turn, and how far each was filled. */
   readonly #live = new Map<number, number>();
   #nextSlot = 0;
+  /** What was written of the control area in this turn: the same bytes may go to several links. */
+  readonly #spent: [offset: number, length: number][] = [];
 
   constructor(options: SimulatedOptions = {}) {
     const { slots = 64, maxSockets = 1024, maxEvents = 256, maxCommands = 8192, spares = 16 } = options;
@@ -144,13 +146,17 @@ export class SimulatedEngine implements Engine {
 
   // The engine's side
 
-  addLink(_fd: number): number {
-    this.links.push(new SimulatedLink());
-    return this.links.length - 1;
+  addLink(_fd: number, _plain?: boolean): number {
+    const free = this.links.findIndex((link) => link.removed);
+    const number = free < 0 ? this.links.length : free;
+    this.links[number] = new SimulatedLink();
+    return number;
   }
 
   removeLink(link: number): void {
-    this.#link(link).down = true;
+    const removed = this.#link(link);
+    removed.down = true;
+    removed.removed = true;
   }
 
   connect(remote: Uint8Array, local: Uint8Array | null, hops: number): number {
@@ -214,6 +220,20 @@ export class SimulatedEngine implements Engine {
     this.spliced.push([first, second]);
   }
 
+  unsplice(first: number): void {
+    const at = this.spliced.findIndex(([one]) => one === first);
+    if (at < 0) return;
+    for (const socket of this.spliced.splice(at, 1).flat()) {
+      this.#stream(socket).wasReset = true;
+      this.#free(socket);
+    }
+  }
+
+  answers(first: number): boolean {
+    const pair = this.spliced.find(([one]) => one === first);
+    return pair !== undefined && !this.#stream(pair[1]).finished;
+  }
+
   start(process: () => void, _failed: (error: Error) => void): void {
     this.#process = process;
   }
@@ -243,6 +263,8 @@ export class SimulatedEngine implements Engine {
     this.#live.clear();
     this.#nextSlot = 0;
     this.links.forEach((link, id) => {
+      if (link.down && !link.reported && !link.removed) this.#event(EventKind.LinkDown, id);
+      link.reported = link.down;
       if (link.down) return;
       while (link.incoming.length > 0 && this.#room()) {
         const frame = link.incoming.shift() ?? new Uint8Array(0);
@@ -365,6 +387,7 @@ export class SimulatedEngine implements Engine {
     for (const [slot, filled] of this.#live) {
       this.#slab.fill(POISON, slot * SLOT_SIZE, slot * SLOT_SIZE + Math.min(filled + 64, SLOT_SIZE));
     }
+    for (const [offset, length] of this.#spent.splice(0)) this.#slab.fill(POISON, offset, offset + length);
     for (const id of this.#freed.splice(0)) this.sockets[id] = undefined;
     control[Control.FreeSlots] = slots;
   }
@@ -376,8 +399,8 @@ export class SimulatedEngine implements Engine {
         const link = this.#link(id);
         this.#check(offset, length, VNET_HEADER + 14);
         const frame = this.#slab.slice(offset, offset + length);
-        link.written.push(frame);
-        if (offset >= this.memory.slots * SLOT_SIZE) this.#slab.fill(POISON, offset, offset + length);
+        if (!link.down) link.written.push(frame);
+        if (offset >= this.memory.slots * SLOT_SIZE) this.#spent.push([offset, length]);
         break;
       }
       case Op.Send: {
@@ -524,7 +547,7 @@ export class SimulatedEngine implements Engine {
 
   #link(id: number): SimulatedLink {
     const link = this.links[id];
-    if (link === undefined || link.down) throw new RangeError(`link ${id} does not exist`);
+    if (link === undefined || link.removed) throw new RangeError(`link ${id} does not exist`);
     return link;
   }
 

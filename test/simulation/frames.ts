@@ -13,6 +13,7 @@ export const BROADCAST_MAC = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 export interface Vnet {
   flags?: number;
   gso?: number;
+  headers?: number;
   size?: number;
   start?: number;
   offset?: number;
@@ -58,14 +59,14 @@ export function ip6(text: string): readonly number[] {
   return known;
 }
 /** Of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1). */
-const pseudoHeader = (source: string, destination: string, protocol: number, length: number): number[] =>
+export const pseudoHeader = (source: string, destination: string, protocol: number, length: number): number[] =>
   destination.includes(":")
     ? [...ip6(source), ...ip6(destination), ...u32(length), 0, 0, 0, protocol]
     : [...ip4(source), ...ip4(destination), 0, protocol, ...u16(length)];
 
-export function vnetHeader({ flags = 0, gso = 0, size = 0, start = 0, offset = 0 }: Vnet = {}): number[] {
+export function vnetHeader({ flags = 0, gso = 0, headers = 0, size = 0, start = 0, offset = 0 }: Vnet = {}): number[] {
   const little = (value: number) => [value & 0xff, value >>> 8];
-  return [flags, gso, 0, 0, ...little(size), ...little(start), ...little(offset), 0, 0];
+  return [flags, gso, ...little(headers), ...little(size), ...little(start), ...little(offset), 0, 0];
 }
 
 /** A frame with its vnet header. */

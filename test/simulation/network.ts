@@ -18,6 +18,7 @@ import { Neighbours } from "../../src/stack/neighbours.js";
 import type { Limits } from "../../src/udp/peers.js";
 import { type DatagramService, Udp } from "../../src/udp/udp.js";
 import { parseAddress } from "../../src/wire/address.js";
+import type { Reported } from "../../src/wire/reported.js";
 import { SimulatedEngine, type SimulatedOptions } from "./engine.js";
 import { OUR_LINK_LOCAL, OUR_MAC, type Parsed, parse, SANDBOX_MAC, SANDBOX_V6 } from "./frames.js";
 import type { SimulatedLink } from "./sockets.js";
@@ -26,6 +27,8 @@ export interface SimulatedNetworkOptions {
   readonly engine?: SimulatedOptions;
   readonly mtu?: number;
   readonly uso?: boolean;
+  /** The sandbox's link has no virtio header. */
+  readonly plain?: boolean;
   /** False: the sandbox has no IPv6. */
   readonly ipv6?: boolean;
   readonly hostLoopback?: HostLoopback;
@@ -34,7 +37,9 @@ export interface SimulatedNetworkOptions {
   /** One of several networks on the queues of one TAP. */
   readonly shard?: { readonly index: number; readonly count: number };
   /** Takes TCP, after the rest has been made. */
-  readonly tcp?: (network: SimulatedNetwork) => ProtocolInput & { endOfTurn?(last: boolean): unknown };
+  readonly tcp?: (
+    network: SimulatedNetwork,
+  ) => ProtocolInput & { endOfTurn?(last: boolean): unknown; reported?(error: Reported): boolean };
 }
 
 export class SimulatedNetwork {
@@ -105,6 +110,7 @@ export class SimulatedNetwork {
         ? null
         : new Handover({
             ...shard,
+            dns: { v4: dns, v6: v6.dns },
             slab: engine.memory.slab,
             egress: this.egress,
             counters,
@@ -112,7 +118,7 @@ export class SimulatedNetwork {
           });
     const { egress: output, sockets: datagrams, policy, flows, timers, reassembly } = this;
     const dhcp = new DhcpServer({
-      address,
+      addressOf: () => address,
       prefix: 24,
       gateway,
       dns: [dns],
@@ -124,16 +130,17 @@ export class SimulatedNetwork {
     const parts = { output, datagrams, policy, clock, counters, flows, timers };
     const dhcpv6 = new Dhcpv6Server({
       ...v6,
-      address: parseAddress(SANDBOX_V6),
+      addressOf: () => parseAddress(SANDBOX_V6),
       dns: [v6.dns],
       domains: ["example.net"],
       counters,
       respond: (...answer) => this.udp.respond(...answer),
     });
     this.udp = new Udp({ ...parts, dns: options.dns ?? null, dhcp, dhcpv6, limits: options.limits ?? {} });
-    this.icmp = new Icmp(parts);
-    const router = new Router({ ...parts, ...v6, mtu, dns: [v6.dns], domains: ["example.net"] });
     const tcp = options.tcp?.(this) ?? { input: () => counters.add("test.tcp") };
+    const errors = { reported: (error: Reported) => tcp.reported?.(error) ?? false };
+    this.icmp = new Icmp({ ...parts, tcp: errors, udp: this.udp, others: this.handover });
+    const router = new Router({ ...parts, ...v6, mtu, dns: [v6.dns], domains: ["example.net"] });
     this.ingress = new Ingress({
       slab: engine.memory.slab,
       egress: output,
@@ -151,7 +158,7 @@ export class SimulatedNetwork {
     this.link = engine.addLink(-1);
     this.peers = Array.from({ length: shard?.count ?? 0 }, (_, i) => (i === shard?.index ? -1 : engine.addLink(-1)));
     this.handover?.join(this.link, this.peers);
-    output.addLink(this.link, options.uso ?? true);
+    output.addLink(this.link, options.uso ?? true, options.plain);
     neighbours.seed(this.link, address, Uint8Array.from(SANDBOX_MAC));
     neighbours.seed(this.link, parseAddress(SANDBOX_V6), Uint8Array.from(SANDBOX_MAC));
     engine.start(
@@ -160,6 +167,7 @@ export class SimulatedNetwork {
         this.sockets.dispatch();
         timers.advance(clock.now());
         tcp.endOfTurn?.(true);
+        output.endOfTurn();
         this.sockets.endOfTurn();
         engine.memory.control[Control.Deadline] = timers.nextDeadline(clock.now());
       },

@@ -7,7 +7,10 @@ export class SimulatedLink {
   readonly incoming: Uint8Array[] = [];
   /** Frames that were written, copied. */
   readonly written: Uint8Array[] = [];
+  /** Its device is gone, which is reported, or it was removed. */
   down = false;
+  reported = false;
+  removed = false;
 
   /** Frames written since the last call. */
   take(): Uint8Array[] {

@@ -4,7 +4,7 @@ import { Control } from "../../src/native/engine.js";
 import { Egress } from "../../src/stack/egress.js";
 import { Neighbours } from "../../src/stack/neighbours.js";
 import { endpoint, parseAddress } from "../../src/wire/address.js";
-import { Reject } from "../../src/wire/reject.js";
+import { Reject, reported } from "../../src/wire/reject.js";
 import { SimulatedEngine } from "../simulation/engine.js";
 import {
   echo,
@@ -209,6 +209,9 @@ test("ICMP errors: type and code of each reason, and the original in it (RFC 792
     [Reject.TooBig, 3, 4],
     [Reject.Prohibited, 3, 13],
     [Reject.TimeExceeded, 11, 0],
+    [Reject.ReassemblyTime, 11, 1],
+    [reported(3, 9), 3, 9],
+    [reported(3, 15), 3, 15],
   ];
   for (const [reason, type, code] of expected) {
     const { egress, link, turn } = rig();
@@ -219,6 +222,22 @@ test("ICMP errors: type and code of each reason, and the original in it (RFC 792
     t.is(error.payload[6] * 256 + error.payload[7], reason === Reject.TooBig ? 1400 : 0);
     t.is(error.ip.length, 576);
     t.deepEqual([...error.payload.subarray(8)], [...original.subarray(0, 548)]);
+  }
+});
+
+test("a parameter problem names a place: one byte of ICMP, four of ICMPv6 (RFC 792; RFC 4443, 3.4)", (t) => {
+  const four = ipv4({ protocol: 17, payload: udp(5000, 9, [1, 2, 3]) });
+  const six = ipv6({ next: 17, payload: udp(5000, 9, [1, 2, 3], "fd00::100", "2001:db8::7") });
+  for (const [original, reason, expected] of [
+    [four, Reject.HeaderField, [12, 0, 20, 0, 0, 0]],
+    [four, reported(12, 2), [12, 2, 20, 0, 0, 0]],
+    [six, Reject.HeaderField, [4, 0, 0, 0, 0, 20]],
+    [six, reported(4, 2), [4, 2, 0, 0, 0, 20]],
+  ] as const) {
+    const { egress, link, turn } = rig();
+    const [{ payload }] = turn(() => egress.reject(link, original, reason, null, 20));
+    t.deepEqual([payload[0], payload[1], ...payload.subarray(4, 8)], [...expected]);
+    t.deepEqual([...payload.subarray(8)], [...original]);
   }
 });
 

@@ -216,19 +216,19 @@ test("a reset that comes with data in the same turn comes after the data", (t) =
 
 test("busy() is true while the sandbox may have something left to say, or the host has not taken it", (t) => {
   const c = Conversation.open();
-  t.true(c.rig.tcp.busy());
+  t.true(c.rig.tcp.busy(0));
   c.socket.takes = 0;
   c.say({ flags: FIN | ACK, payload: pattern(10) });
-  t.true(c.rig.tcp.busy());
+  t.true(c.rig.tcp.busy(0));
   c.socket.takes = 10;
   c.rig.turn();
-  t.false(c.rig.tcp.busy());
+  t.false(c.rig.tcp.busy(0));
 });
 
-test("abortAll() resets both sides of every flow and leaves nothing", (t) => {
+test("abort() resets both sides of every flow and leaves nothing", (t) => {
   const c = Conversation.open();
   c.rig.turn([{ flags: SYN, seq: 1, sport: 5, mss: 1460 }]);
-  c.rig.tcp.abortAll();
+  c.rig.tcp.abort(0);
   c.rig.turn();
   t.true(c.rig.take().some((segment) => segment.flags & RST && segment.dport !== 5));
   t.deepEqual(

@@ -8,6 +8,8 @@ export interface OpenOptions extends RigOptions {
   readonly mss?: number;
   readonly window?: number;
   readonly scale?: number;
+  /** The sandbox acknowledges selectively. */
+  readonly sack?: boolean;
 }
 
 export class Conversation {
@@ -28,9 +30,9 @@ export class Conversation {
 
   /** An outbound connection, established; nothing is left in `rig.out`. */
   static open(options: OpenOptions = {}): Conversation {
-    const { iss = 5000, mss = 1460, window = 64000, scale = 7 } = options;
+    const { iss = 5000, mss = 1460, window = 64000, scale = 7, sack = false } = options;
     const rig = new Rig(options);
-    rig.turn([{ flags: SYN, seq: iss, mss, window: 64000, scale }]);
+    rig.turn([{ flags: SYN, seq: iss, mss, window: 64000, scale, sackPermitted: sack }]);
     const socket = rig.host.get(0);
     connect(rig, socket);
     const [answer] = rig.take();
@@ -42,11 +44,11 @@ export class Conversation {
 
   /** An inbound connection, established. */
   static accept(options: OpenOptions = {}): Conversation {
-    const { iss = 5000, mss = 1460, window = 64000, scale = 7 } = options;
+    const { iss = 5000, mss = 1460, window = 64000, scale = 7, sack = false } = options;
     const rig = new Rig(options);
     const socket = knock(rig).socket;
     const [syn] = rig.take();
-    rig.turn([{ flags: SYN | ACK, seq: iss, ack: syn.seq + 1, mss, window: 64000, scale }]);
+    rig.turn([{ flags: SYN | ACK, seq: iss, ack: syn.seq + 1, mss, window: 64000, scale, sackPermitted: sack }]);
     const conversation = new Conversation(rig, socket, (iss + 1) >>> 0, (syn.seq + 1) >>> 0, window);
     conversation.say({});
     rig.take();

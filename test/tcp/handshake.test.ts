@@ -2,7 +2,7 @@
 import test from "ava";
 import { Reject } from "../../src/wire/reject.js";
 import { Conversation, connect, fail, knock } from "./conversation.js";
-import { ACK, FIN, pattern, Rig, RST, SANDBOX_PORT, SERVER_PORT, SYN } from "./rig.js";
+import { ACK, encode, FIN, PSH, pattern, Rig, RST, SANDBOX, SANDBOX_PORT, SERVER, SERVER_PORT, SYN } from "./rig.js";
 
 const SYN_SEGMENT = { flags: SYN, seq: 5000, mss: 1460, window: 64000, scale: 7 };
 
@@ -52,6 +52,63 @@ test("the MTU and the sandbox's MSS bound the segments", (t) => {
       segments.map((segment) => segment.payload.length),
       [expected, expected],
     );
+  }
+});
+
+for (const mtu of [576, 577, 1279, 1280, 1281, 1500, 9000, 65520, 65521]) {
+  test(`at MTU ${mtu} we offer what fits a packet, and send no segment that does not`, (t) => {
+    for (const offered of [mtu - 40, 65535, 1000, 64, 1, 0]) {
+      const rig = new Rig({ mtu });
+      rig.turn([{ flags: SYN, seq: 5000, mss: offered, window: 65535, scale: 7 }]);
+      connect(rig, rig.host.get(0));
+      const [answer] = rig.take();
+      t.is(answer.mss, mtu - 40);
+      rig.turn([{ seq: 5001, ack: answer.seq + 1, window: 8000 }]);
+      const data = pattern(300_000);
+      rig.host.get(0).write(data);
+      for (let i = 0; i < 10; i++) rig.turn();
+      const segments = rig.take();
+      // No offer means 536 (RFC 9293, 3.7.1); offers that are absurdly small are raised.
+      const size = Math.min(mtu - 40, offered === 0 ? 536 : Math.max(offered, 64));
+      t.true(segments.slice(0, -1).every(({ payload, flags }) => payload.length === size || (flags & PSH) !== 0));
+      t.is(Math.max(...segments.map(({ payload }) => payload.length)), size);
+      t.deepEqual(Buffer.concat(segments.map(({ payload }) => payload)), Buffer.from(data));
+      t.true(rig.frames.every((length) => length <= 65_483));
+    }
+    const knocked = new Rig({ mtu });
+    knock(knocked);
+    t.is(knocked.take()[0].mss, mtu - 40);
+  });
+}
+
+const [ECE, CWR] = [0x40, 0x80];
+
+test("a SYN that offers ECN gets an answer without it, and flags of ECN change nothing later (RFC 3168, 6.1.1)", (t) => {
+  // The third is the flag in the fourth bit's place before them (AccECN, RFC 9768, offers all three).
+  for (const [offer, early] of [
+    [ECE | CWR, 0],
+    [ECE | CWR, 1],
+  ]) {
+    const rig = new Rig();
+    const syn = encode({ flags: SYN | offer, seq: 5000, mss: 1460, window: 64000, scale: 7 }, SANDBOX, SERVER);
+    syn[12] |= early;
+    rig.raw(syn, true);
+    connect(rig, rig.host.get(0));
+    const [answer] = rig.take();
+    t.is(answer.flags, SYN | ACK, "neither ECE nor CWR");
+    const common = { seq: 5001, ack: answer.seq + 1, window: 64000 };
+    rig.turn([{ ...common, flags: ACK | ECE }]);
+    rig.host.get(0).write(pattern(20_000));
+    rig.turn();
+    t.is(
+      rig.take().reduce((sum, { payload }) => sum + payload.length, 0),
+      20_000,
+    );
+    rig.turn([{ ...common, flags: ACK | CWR | ECE, ack: answer.seq + 20_001, payload: pattern(100) }]);
+    const flags = rig.take().map((segment) => segment.flags);
+    t.deepEqual(flags, [ACK]);
+    t.deepEqual(Uint8Array.from(rig.host.get(0).received), pattern(100));
+    t.is(rig.host.get(0).front, 20_000);
   }
 });
 

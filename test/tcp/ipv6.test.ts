@@ -28,8 +28,16 @@ function network(mtu = 1500) {
 }
 
 /** A segment of the sandbox; `gso`: the size of the segments of a super-frame. */
-function segment(flags: number, seq: number, ack: number, payload: ArrayLike<number> = [], gso = 0, port = 80) {
-  const options = flags & SYN ? [2, 4, ...u16(1440), 1, 3, 3, 7] : [];
+function segment(
+  flags: number,
+  seq: number,
+  ack: number,
+  payload: ArrayLike<number> = [],
+  gso = 0,
+  port = 80,
+  mss = 1440,
+) {
+  const options = flags & SYN ? [2, 4, ...u16(mss), 1, 3, 3, 7] : [];
   const header = [...u16(40_000), ...u16(port), ...u32(seq), ...u32(ack), (5 + options.length / 4) << 4, flags];
   header.push(...u16(64_000), 0, 0, 0, 0, ...options);
   const bytes = Uint8Array.from([...header, ...Array.from(payload)]);
@@ -87,13 +95,27 @@ test("a connection: segment size of an IPv6 packet, a super-frame each way, the 
   t.is(net.flows.size, 0);
 });
 
-test("at an odd MTU the segment size leaves room for the longer header", (t) => {
-  const net = network(1281);
-  net.exchange(segment(SYN, 1, 0));
-  net.engine.streams[0].establish();
-  net.engine.settle();
-  t.deepEqual(read(net.received()[0]).options.slice(0, 4), [2, 4, ...u16(1281 - 60)]);
-});
+for (const mtu of [1280, 1281, 1500, 9000, 65520, 65521]) {
+  test(`at MTU ${mtu} the segment size leaves room for the longer header`, (t) => {
+    const net = network(mtu);
+    net.exchange(segment(SYN, 1, 0, [], 0, 80, 65_535));
+    const [socket] = net.engine.streams;
+    socket.establish();
+    net.engine.settle();
+    const synAck = read(net.received()[0]);
+    t.deepEqual(synAck.options.slice(0, 4), [2, 4, ...u16(mtu - 60)]);
+    socket.write(Uint8Array.from({ length: 200_000 }, (_, i) => (i * 7) & 0xff));
+    const frames = net.exchange(segment(ACK, 2, synAck.seq + 1));
+    const data = Buffer.concat(frames.map((each) => read(each).data));
+    t.is(data.length, 200_000);
+    t.true(data.every((byte, i) => byte === ((i * 7) & 0xff)));
+    for (const { vnet, ip } of frames) {
+      const whole = vnet.gso === 0;
+      t.is(vnet.size, whole ? 0 : mtu - 60);
+      t.true(ip.length <= (whole ? mtu : 65_575));
+    }
+  });
+}
 
 test("a refusal is a reset; no route and the like are ICMPv6 errors about the SYN; a stray segment is reset", (t) => {
   const errors: [number, readonly [number, number]][] = [

@@ -1,4 +1,4 @@
-/** Loss × reordering × duplication × window, both directions at once, every byte checked; the clock is a number. */
+/** Loss × reordering × duplication × window, without and with selective acknowledgements, both directions at once, every byte checked; the clock is a number. */
 import test, { type ExecutionContext } from "ava";
 import { Peer } from "./peer.js";
 import { pattern, Rig, SANDBOX, SANDBOX_PORT, SERVER, SERVER_PORT, Seeded, type Wire } from "./rig.js";
@@ -9,6 +9,7 @@ interface Case {
   readonly duplicate: number;
   readonly window: number;
   readonly active: boolean;
+  readonly sack: boolean;
   readonly seed: number;
 }
 
@@ -49,7 +50,7 @@ class Line<Item> {
 }
 
 function converse(t: ExecutionContext, conditions: Case): void {
-  const { window, active, seed } = conditions;
+  const { window, active, sack, seed } = conditions;
   const name = JSON.stringify(conditions);
   const random = new Seeded(seed);
   const lossy = conditions.loss > 0 ? 3 : 1;
@@ -59,7 +60,7 @@ function converse(t: ExecutionContext, conditions: Case): void {
   const rig = new Rig({ seed, tcp: { receiveWindow: window <= 1460 ? 4096 : 1 << 16, timeWait: 60_000 } });
   const mss = window < 536 ? 536 : 1460;
   // Sequence numbers wrap around on the way.
-  const peer = new Peer({ data: outward, window, mss, pace: Math.max(1, window), iss: 2 ** 32 - 1000, active });
+  const peer = new Peer({ data: outward, window, mss, pace: Math.max(1, window), iss: 2 ** 32 - 1000, active, sack });
   const toRig = new Line<Partial<Wire>>(random, conditions);
   const toPeer = new Line<Wire>(random, conditions);
   if (!active) {
@@ -130,8 +131,8 @@ for (const window of [1, 10, 1000, 1460, 65535]) {
       for (const loss of [0, 0.03, 0.2]) {
         for (const reorder of [0, 0.3]) {
           for (const duplicate of [0, 0.2]) {
-            for (let round = 0; round < 2; round++) {
-              converse(t, { loss, reorder, duplicate, window, active, seed: ++seed });
+            for (const sack of [false, false, true, true]) {
+              converse(t, { loss, reorder, duplicate, window, active, sack, seed: ++seed });
             }
           }
         }

@@ -4,7 +4,8 @@
  *
  * It counts bytes from 0 (the SYN is -1) and turns counts into sequence numbers only at the border. It acknowledges every
  * segment at once, keeps what comes early, sends again from the first unacknowledged byte after a timeout, and probes a closed
- * window with one byte. Its application reads `pace` bytes per step.
+ * window with one byte. Its application reads `pace` bytes per step. If both ends want it, it acknowledges selectively (RFC 2018), and
+ * never again sends what was so acknowledged: whoever takes that back gets stuck.
  */
 import { ACK, FIN, RST, SYN, type Wire } from "./rig.js";
 
@@ -18,6 +19,7 @@ export interface PeerOptions {
   readonly iss: number;
   /** Opens the connection itself; else waits for a SYN. */
   readonly active: boolean;
+  readonly sack: boolean;
 }
 
 const TIMEOUT = 250;
@@ -41,14 +43,21 @@ export class Peer {
   #finAt = -1;
   #unread: number[] = [];
   readonly #early = new Map<number, number>();
+  #sack = false;
+  /** Count of the latest early byte. */
+  #latest = -1;
+  /** 1 for each byte of ours that was acknowledged selectively. */
+  readonly #has: Uint8Array;
 
   constructor(options: PeerOptions) {
     this.#options = options;
+    this.#has = new Uint8Array(options.data.length);
   }
 
   start(now: number): void {
     if (!this.#options.active) return;
-    this.outbox.push({ flags: SYN, seq: this.#seq(-1), window: this.#window(), mss: this.#options.mss, scale: 0 });
+    const { mss, sack } = this.#options;
+    this.outbox.push({ flags: SYN, seq: this.#seq(-1), window: this.#window(), mss, scale: 0, sackPermitted: sack });
     this.#deadline = now + TIMEOUT;
   }
 
@@ -68,16 +77,9 @@ export class Peer {
     }
     if (segment.flags & SYN) {
       this.#peerIss = segment.seq;
+      this.#sack = segment.sackPermitted && this.#options.sack;
       if (!this.#options.active && this.#una === -1) {
-        const { mss } = this.#options;
-        this.outbox.push({
-          flags: SYN | ACK,
-          seq: this.#seq(-1),
-          ack: this.#ack(),
-          window: this.#window(),
-          mss,
-          scale: 0,
-        });
+        this.#answer();
         this.#deadline = now + this.#timeout;
         return;
       }
@@ -88,7 +90,9 @@ export class Peer {
     if (this.#una < 0) return;
     for (let i = 0; i < segment.payload.length; i++) {
       const place = at + i;
-      if (place >= this.#rcvNxt && place < this.#rcvNxt + this.#window()) this.#early.set(place, segment.payload[i]);
+      if (place < this.#rcvNxt || place >= this.#rcvNxt + this.#window()) continue;
+      this.#early.set(place, segment.payload[i]);
+      this.#latest = place;
     }
     if (segment.flags & FIN) this.#finAt = at + segment.payload.length;
     for (let byte = this.#early.get(this.#rcvNxt); byte !== undefined; byte = this.#early.get(this.#rcvNxt)) {
@@ -100,7 +104,26 @@ export class Peer {
     this.#push(now);
   }
 
+  #answer(): void {
+    const { mss } = this.#options;
+    this.outbox.push({
+      flags: SYN | ACK,
+      seq: this.#seq(-1),
+      ack: this.#ack(),
+      window: this.#window(),
+      mss,
+      scale: 0,
+      sackPermitted: this.#sack,
+    });
+  }
+
   #acknowledged(segment: Wire, at: number, now: number): void {
+    for (const block of segment.sack) {
+      const [from, to] = block.map((seq) => (seq - this.#options.iss - 1) | 0);
+      if (!this.#sack || from <= ((segment.ack - this.#options.iss - 1) | 0))
+        throw new Error(`a block of ${from} to ${to}`);
+      this.#has.fill(1, from, to);
+    }
     const count = (segment.ack - this.#options.iss - 1) | 0;
     if (count > this.#una) {
       if (this.#una === -1 && !this.#options.active) this.#nxt = 0;
@@ -126,17 +149,7 @@ export class Peer {
     this.#deadline = now + this.#timeout;
     if (this.#una < 0) {
       if (this.#options.active) this.start(now);
-      else {
-        const { mss } = this.#options;
-        this.outbox.push({
-          flags: SYN | ACK,
-          seq: this.#seq(-1),
-          ack: this.#ack(),
-          window: this.#window(),
-          mss,
-          scale: 0,
-        });
-      }
+      else this.#answer();
       this.#deadline = now + this.#timeout;
       return;
     }
@@ -150,8 +163,12 @@ export class Peer {
   #push(now: number): void {
     const { data, mss } = this.#options;
     if (this.#una < 0) return;
-    while (this.#nxt < data.length && this.#nxt < this.#peerEdge) {
-      this.#segment(Math.min(mss, data.length - this.#nxt, this.#peerEdge - this.#nxt));
+    for (;;) {
+      while (this.#has[this.#nxt] === 1) this.#nxt++;
+      if (this.#nxt >= data.length || this.#nxt >= this.#peerEdge) break;
+      const known = this.#has.indexOf(1, this.#nxt);
+      const end = known < 0 ? data.length : known;
+      this.#segment(Math.min(mss, end - this.#nxt, this.#peerEdge - this.#nxt));
     }
     if (this.#nxt === data.length) {
       this.outbox.push({ flags: FIN | ACK, seq: this.#seq(this.#nxt), ack: this.#ack(), window: this.#window() });
@@ -167,7 +184,22 @@ export class Peer {
   }
 
   #acknowledge(): void {
-    this.outbox.push({ flags: ACK, seq: this.#seq(this.#nxt), ack: this.#ack(), window: this.#window() });
+    const sack = this.#sack ? this.#blocks() : [];
+    this.outbox.push({ flags: ACK, seq: this.#seq(this.#nxt), ack: this.#ack(), window: this.#window(), sack });
+  }
+
+  /** Four of the blocks that are kept, that of the latest byte first. */
+  #blocks(): (readonly [number, number])[] {
+    const places = [...this.#early.keys()].sort((a, b) => a - b);
+    const blocks: { from: number; to: number }[] = [];
+    for (const place of places) {
+      const last = blocks.at(-1);
+      if (last?.to === place) last.to++;
+      else blocks.push({ from: place, to: place + 1 });
+    }
+    blocks.sort(({ from, to }) => (from <= this.#latest && this.#latest < to ? -1 : 1));
+    const seq = (count: number) => (this.#peerIss + 1 + count) >>> 0;
+    return blocks.slice(0, 4).map(({ from, to }) => [seq(from), seq(to)] as const);
   }
 
   #window(): number {

@@ -41,6 +41,9 @@ export interface Wire {
   readonly payload: Uint8Array;
   readonly mss: number;
   readonly scale: number;
+  /** Of a SYN: it permits selective acknowledgements; of others: their blocks, [first, next). */
+  readonly sackPermitted: boolean;
+  readonly sack: readonly (readonly [number, number])[];
   readonly sport: number;
   readonly dport: number;
 }
@@ -241,6 +244,14 @@ export class HostSide implements Streams {
 
   keepAlive(id: number): void {
     this.open(id).keptAlive = true;
+  }
+
+  unsplice(): void {
+    throw new Error("TCP splices nothing");
+  }
+
+  answers(): boolean {
+    return false;
   }
 
   splice(): void {
@@ -482,6 +493,9 @@ export function encode(segment: Partial<Wire>, source: Address, destination: Add
   const options: number[] = [];
   if (mss > 0) options.push(2, 4, mss >> 8, mss & 255);
   if (scale >= 0) options.push(1, 3, 3, scale);
+  if (segment.sackPermitted) options.push(1, 1, 4, 2);
+  const { sack = [] } = segment;
+  if (sack.length > 0) options.push(1, 1, 5, 2 + 8 * sack.length, ...sack.flat().flatMap(u32));
   const header = 20 + options.length;
   const bytes = new Uint8Array(header + payload.length);
   const view = new DataView(bytes.buffer);
@@ -503,9 +517,14 @@ export function decode(bytes: Uint8Array): Wire {
   const header = (view.getUint8(12) >> 4) * 4;
   let mss = 0;
   let scale = -1;
+  let sackPermitted = false;
+  const sack: [number, number][] = [];
   for (let at = 20; at < header; at += view.getUint8(at) === 1 ? 1 : view.getUint8(at + 1)) {
     if (view.getUint8(at) === 2) mss = view.getUint16(at + 2);
     if (view.getUint8(at) === 3) scale = view.getUint8(at + 2);
+    if (view.getUint8(at) === 4) sackPermitted = true;
+    if (view.getUint8(at) !== 5) continue;
+    for (let i = at + 2; i < at + view.getUint8(at + 1); i += 8) sack.push([view.getUint32(i), view.getUint32(i + 4)]);
   }
   return {
     sport: view.getUint16(0),
@@ -517,8 +536,12 @@ export function decode(bytes: Uint8Array): Wire {
     payload: bytes.slice(header),
     mss,
     scale,
+    sackPermitted,
+    sack,
   };
 }
+
+const u32 = (value: number): number[] => [24, 16, 8, 0].map((bits) => (value >>> bits) & 0xff);
 
 /** `length` bytes that depend on their place and on `seed`. */
 export function pattern(length: number, seed = 0): Uint8Array {

@@ -405,8 +405,8 @@ test("what only ICMPv6 tells, and reporters whose addresses mean nothing inside"
   const [socket] = network.engine.datagrams;
   const cases: [string, number, number, number, number[], string][] = [
     [V6.router, 1, 2, 0, [1, 2, 0, 0, 0, 0], V6.router],
-    [V6.router, 1, 5, 0, [1, 1, 0, 0, 0, 0], V6.router],
-    [V6.router, 1, 6, 0, [1, 1, 0, 0, 0, 0], V6.router],
+    [V6.router, 1, 5, 0, [1, 5, 0, 0, 0, 0], V6.router],
+    [V6.router, 1, 6, 0, [1, 6, 0, 0, 0, 0], V6.router],
     // The host's packet had its next header elsewhere, perhaps; the sandbox's has it at 6.
     [V6.router, 4, 1, 46, [4, 1, 0, 0, 0, 6], V6.router],
     ["fe80::1", 1, 0, 0, [1, 0, 0, 0, 0, 0], V6.gateway],

@@ -30,6 +30,7 @@ ip link set bridge up
 
 inside ip link set wire address $mac
 inside ip link set lo up
+inside sh -c "echo 0 >/proc/sys/net/ipv6/conf/wire/accept_ra" # as on tap0: no second address
 inside ip link set wire up
 inside ip address add 10.0.2.100/24 dev wire
 inside ip address add fd00::100/64 dev wire nodad

@@ -30,10 +30,14 @@ def response(number):
 SIZE = len(request(0))
 
 
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def serve(port, addresses):
     ready, listeners, flows, answered = select.epoll(), {}, {}, 0
     for address in addresses:
-        listener = socket.create_server((address, port), backlog=4096)
+        listener = socket.create_server((address, port), family=family(address), backlog=4096)
         listener.setblocking(False)
         listeners[listener.fileno()] = listener
         ready.register(listener, select.EPOLLIN)
@@ -80,9 +84,10 @@ def connect(count, port, addresses):
     ready, under_way, opened, failed, started = select.epoll(), {}, [], [], 0
     while len(opened) + len(failed) < count:
         while started < count and len(under_way) < AT_ONCE:
-            flow = socket.socket()
+            address = addresses[started % len(addresses)]
+            flow = socket.socket(family(address))
             flow.setblocking(False)
-            if flow.connect_ex((addresses[started % len(addresses)], port)) != errno.EINPROGRESS:
+            if flow.connect_ex((address, port)) != errno.EINPROGRESS:
                 raise SystemExit(f"flow {started} could not be begun")
             under_way[flow.fileno()] = (flow, time.monotonic())
             ready.register(flow, select.EPOLLOUT)

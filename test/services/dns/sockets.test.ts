@@ -5,6 +5,7 @@ import type { StreamHandler } from "../../../src/host/sockets.js";
 import { DnsService } from "../../../src/services/dns-service.js";
 import { CONVERSATIONS, IDLE_MS } from "../../../src/services/dns-streams.js";
 import { SOCKETS } from "../../../src/services/dns-udp.js";
+import { OwnNames } from "../../../src/services/own-names.js";
 import { endpoint, formatEndpoint, parseAddress } from "../../../src/wire/address.js";
 import { SimulatedNetwork } from "../../simulation/network.js";
 import type { SimulatedStream } from "../../simulation/sockets.js";
@@ -33,8 +34,7 @@ class Bench {
       random,
       counters,
       upstreams: [FIRST, SECOND],
-      names: [{ name: "host.internal", address: parseAddress("10.0.2.2") }],
-      subnets: [],
+      names: new OwnNames([{ name: "host.internal", address: parseAddress("10.0.2.2") }]),
       respond: (_link, source, sourcePort, destination, port, bytes) => {
         if (source !== DNS || sourcePort !== 53 || destination !== SANDBOX) throw new Error("not the way back");
         this.answers.push({ port, bytes: bytes.slice() });
@@ -109,6 +109,22 @@ class Connection implements StreamHandler {
 }
 
 const framed = (bytes: Uint8Array) => Uint8Array.from([bytes.length >> 8, bytes.length & 255, ...bytes]);
+
+test("an answer for a link that is gone goes to nobody, also where another has its number by then", (t) => {
+  const bench = new Bench();
+  bench.ask(query("www.example"), 5001);
+  bench.service.removeLink(0);
+  bench.ask(query("www.example"), 5002);
+  for (const socket of bench.network.engine.datagrams) {
+    const [{ bytes, remote }] = socket.take();
+    socket.deliver(answerTo(bytes, A), remote);
+  }
+  bench.network.pass(1);
+  t.deepEqual(
+    bench.answers.map(({ port }) => port),
+    [5002],
+  );
+});
 
 test("each question has a socket and an id of its own, and the socket goes with the answer", (t) => {
   const bench = new Bench();
