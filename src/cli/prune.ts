@@ -15,6 +15,7 @@ import { print } from "./output.js";
 
 const END_MS = 2000;
 const LOOK_MS = 20;
+const EAGAIN = 11;
 
 /** Prints a line for each thing that it took away. */
 export async function prune(): Promise<number> {
@@ -46,24 +47,39 @@ function removeLogs(runtime: RuntimeDirectory, alive: ReadonlySet<string>): void
   }
 }
 
+/** Ends the process that listens at a socket, and waits until nobody does. False: it is still there, and that has been told. */
 async function endServer({ kind, name, path: socket }: Silent): Promise<boolean> {
-  const fd = native().connectChannel(socket);
-  if (fd < 0) return true;
-  const peer = native().peerCredentials(fd);
-  native().closeFd(fd);
-  if (typeof peer === "number") return true; // it has ended meanwhile
-  const { pid } = peer;
+  const who = `the server of the ${kind} ${name}`;
+  const pid = listenerOf(socket);
+  if (pid === "gone") return true;
+  if (pid === "busy") {
+    tell(
+      `${who} does not answer, and takes no connection that would tell its process: end the one that serves ${socket}`,
+    );
+    return false;
+  }
   if (!isOurs(pid)) {
-    tell(`the server of the ${kind} ${name} does not answer, and its process ${pid} is none of ours: left alone`);
+    tell(`${who} does not answer, and its process ${pid} is none of ours: left alone`);
     return false;
   }
   send(pid, "SIGKILL"); // what it holds ends with it
   for (let waited = 0; waited < END_MS; waited += LOOK_MS) {
-    if (!isOurs(pid)) return true;
+    // A process that is ending has lost its command line some time before its sockets: only they tell that it has ended.
+    const now = listenerOf(socket);
+    if (now === "gone" || (now !== "busy" && now !== pid)) return true;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
-  tell(`the server of the ${kind} ${name}, process ${pid}, does not end`);
+  tell(`${who}, process ${pid}, does not end`);
   return false;
+}
+
+/** The process that listens at a socket. "gone": nobody does; "busy": somebody, whose queue is full. */
+function listenerOf(socket: string): number | "gone" | "busy" {
+  const fd = native().connectChannel(socket);
+  if (fd < 0) return fd === -EAGAIN ? "busy" : "gone";
+  const peer = native().peerCredentials(fd);
+  native().closeFd(fd);
+  return typeof peer === "number" ? "gone" : peer.pid;
 }
 
 function isOurs(pid: number): boolean {

@@ -114,6 +114,36 @@ test("prune: a stopped server is ended, what runs is left alone", async (t) => {
   t.deepEqual(await names(bed), ["good"]);
 });
 
+test("prune: a stopped server that takes no more connections is told of, and is there when it goes on", async (t) => {
+  const bed = await Bed.create(t);
+  await bed.netns(["create", "stuck"]).succeed();
+  const { server } = await processesOf(bed, "stuck");
+  await bed.kill(server, "STOP");
+  const script = `
+import socket, sys
+path, held = "/tmp/netns-rootless/sandbox-stuck.sock", []
+while True:
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.setblocking(False)
+    try: s.connect(path)
+    except BlockingIOError: break
+    held.append(s)
+    assert len(held) < 2000
+print("full", flush=True)
+sys.stdin.read()
+`;
+  const crowd = bed.host(["python3", "-c", script]);
+  await crowd.until(/full/);
+  const pruned = await bed.netns(["prune"]).exit();
+  t.is(pruned.code, 125);
+  t.regex(pruned.stderr, /^netns-rootless: the server of the sandbox stuck does not answer, and takes no connection/);
+  t.is(pruned.stdout, "");
+  await bed.kill(server, "CONT");
+  t.deepEqual(await names(bed), ["stuck"]);
+  crowd.end();
+  await crowd.exit();
+  t.is(await bed.netns(["prune"]).succeed(), "");
+});
+
 test("another user's sandboxes are not seen, and nobody else may look into the directory", async (t) => {
   const bed = await Bed.create(t);
   const other = { env: { XDG_RUNTIME_DIR: "/tmp/other" } };
