@@ -51,7 +51,7 @@ export interface RecorderOptions {
   readonly snapLength?: number;
   /** Ends after so many packets; 0, the default: never by itself. */
   readonly count?: number;
-  /** Bytes of each of the buffers. Default: 4 MiB. */
+  /** Bytes of each of the buffers. Default: 16 MiB, which stay untouched while the reader keeps up. */
   readonly buffer?: number;
 }
 
@@ -73,7 +73,7 @@ interface Interface {
   dropped: number;
 }
 
-const BUFFER = 4 << 20;
+const BUFFER = 16 << 20;
 const INTERFACES = 1024;
 /** Bytes of the statistics of one. */
 const STATISTICS = interfaceStatistics(0, { start: 0n, end: 0n, seen: 0, accepted: 0, dropped: 0 }).length;

@@ -19,7 +19,7 @@ export type Family = 4 | 6;
 export function parseAddress(text: string): Address {
   const plain = parsePlainIPv4(text);
   if (plain) return plain;
-  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text))
+  if (!(text.includes(":") ? ipaddr.IPv6.isValid(text) : ipaddr.IPv4.isValidFourPartDecimal(text)))
     throw new RangeError(`not an IP address: ${text}`);
   const parsed = ipaddr.parse(text);
   const bytes =

@@ -243,7 +243,10 @@ export class Bed {
    * it started): the nsenter that waits for it outside of the bed would stop with it, and stay so.
    */
   async kill(pid: number, signal: string): Promise<void> {
-    await this.admin(`kill -s ${signal} ${pid} 2>/dev/null || :`);
+    // A process that is told to stop first ends the system calls that it is in.
+    const isStopped = `! grep -q '^State:[[:space:]]*[^TtZX[:space:]]' /proc/${pid}/task/*/status 2>/dev/null`;
+    const stopped = `for i in {1..500}; do if ${isStopped}; then break; fi; sleep 0.01; done`;
+    await this.admin(`kill -s ${signal} ${pid} 2>/dev/null ${signal === "STOP" ? `&& { ${stopped}; }` : ""} || :`);
   }
 
   /** Waits until something listens on (or is bound to) a port, of one address if that is given. */

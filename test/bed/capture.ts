@@ -5,13 +5,13 @@
  */
 const DIRECTORY = process.env.NETNS_ROOTLESS_TEST_CAPTURE;
 /** In the bed, where every sandbox sees it. */
-const ASKED = "/tmp/.captures";
+export const CAPTURES = "/tmp/.captures";
 let beds = 0;
 
 /** Asks for the capture of its own network namespace, waits for it, and becomes the command. */
-const WAIT = `n=$(readlink /proc/self/ns/net); read -r name </proc/sys/kernel/random/uuid; echo "$n $name" >${ASKED}/ask
-until [ -e ${ASKED}/$name ]; do sleep 0.01; done
-[ ! -s ${ASKED}/$name ] || { echo "no capture" >&2; exit 99; }
+const WAIT = `n=$(readlink /proc/self/ns/net); read -r name </proc/sys/kernel/random/uuid; echo "$n $name" >${CAPTURES}/ask
+until [ -e ${CAPTURES}/$name ]; do sleep 0.01; done
+[ ! -s ${CAPTURES}/$name ] || { echo "no capture" >&2; exit 99; }
 exec "$@"`;
 
 export const isCapturing = DIRECTORY !== undefined;
@@ -19,8 +19,8 @@ export const isCapturing = DIRECTORY !== undefined;
 /** What a bed's owner does to make captures, named after the test, possible in it. */
 export function startCaptures(programs: string, title: string): string {
   const name = `${process.pid}-${++beds}-${title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 80)}`;
-  return `python3 ${programs}/captures.py ${ASKED} '${DIRECTORY}/${name}' >'${DIRECTORY}/${name}.log' 2>&1 & captures=$!
-    until [ -e ${ASKED}/ready ]; do sleep 0.02; done`;
+  return `python3 ${programs}/captures.py ${CAPTURES} '${DIRECTORY}/${name}' >'${DIRECTORY}/${name}.log' 2>&1 & captures=$!
+    until [ -e ${CAPTURES}/ready ]; do sleep 0.02; done`;
 }
 
 /** What it does at the end. */

@@ -3,6 +3,7 @@
  * takes the state before, runs the program, and asks what has been added.
  */
 import { type Bed, eventually } from "./bed.js";
+import { isCapturing } from "./capture.js";
 
 // Each line of its output is one thing that exists. The bed's owner with its subshells, and `ps` itself, are left out.
 const STATE = `
@@ -24,11 +25,14 @@ export async function added(bed: Bed, before: ReadonlySet<string>): Promise<stri
   return [...(await state(bed))].filter((line) => !before.has(line));
 }
 
+/** A capture of what has ended goes on for a moment, and holds its namespace (programs/captures.py). */
+const CAPTURES_MS = isCapturing ? 3000 : 0;
+
 /** Waits until nothing is there that was not there before; fails with a list of what is. */
 export async function nothingLeft(bed: Bed, before: ReadonlySet<string>, within = 1000): Promise<void> {
   let left: string[] = [];
   try {
-    await eventually(within, "left", async () => {
+    await eventually(within + CAPTURES_MS, "left", async () => {
       left = await added(bed, before);
       return left.length === 0;
     });

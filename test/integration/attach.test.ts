@@ -1,10 +1,15 @@
 import test from "ava";
 import { Bed, bracketed, eventually, HOST, IPV4, IPV6, PROGRAMS, WEB } from "../bed/bed.js";
+import { captured } from "../bed/capture.js";
 import { nothingLeft, state } from "../bed/leftovers.js";
 import { nameServer, webServer } from "../bed/services.js";
 
 const UP = /tap0 is up/;
-const entering = (pid: number) => ["nsenter", "--preserve-credentials", "-U", "-n", "-t", String(pid), "--"];
+/** A command line that runs in the namespaces of a process. */
+const inside = (pid: number, ...command: string[]) => [
+  ...["nsenter", "--preserve-credentials", "-U", "-n", "-t", String(pid), "--"],
+  ...captured(command),
+];
 
 for (const by of ["process id", "path"] as const) {
   test.serial(`a namespace that exists already gets a network, by ${by}`, async (t) => {
@@ -24,17 +29,17 @@ for (const by of ["process id", "path"] as const) {
     const where = by === "path" ? `/proc/${pid}/ns/net` : String(pid);
     const attached = bed.netns(["attach", "--publish", "6000:8080", where]);
     await attached.until(UP, 10_000, "stderr");
-    const routes = await bed.host([...entering(pid), "ip", "route", "show", "table", "local"]).succeed();
+    const routes = await bed.host(inside(pid, "ip", "route", "show", "table", "local")).succeed();
     t.regex(routes, /^local 127\.0\.0\.1 dev lo /m);
     t.notRegex(routes, /congctl/, "what is local there stays as it was");
 
-    t.is(await bed.host([...entering(pid), "curl", "-sS", `http://${WEB}/`]).succeed(), `hello ${HOST}\n`);
+    t.is(await bed.host(inside(pid, "curl", "-sS", `http://${WEB}/`)).succeed(), `hello ${HOST}\n`);
     const six = `http://${bracketed(IPV6.web)}/`;
-    t.is(await bed.host([...entering(pid), "curl", "-sS", six]).succeed(), `hello ${IPV6.host}\n`);
+    t.is(await bed.host(inside(pid, "curl", "-sS", six)).succeed(), `hello ${IPV6.host}\n`);
     for (const server of [IPV4.sandboxDns, IPV6.sandboxDns]) {
-      t.is(await bed.host([...entering(pid), "dig", "+short", `@${server}`, "www.bed.test"]).succeed(), `${WEB}\n`);
+      t.is(await bed.host(inside(pid, "dig", "+short", `@${server}`, "www.bed.test")).succeed(), `${WEB}\n`);
     }
-    const server = bed.host([...entering(pid), "python3", "-u", `${PROGRAMS}/echo.py`, "8080", "127.0.0.1"]);
+    const server = bed.host(inside(pid, "python3", "-u", `${PROGRAMS}/echo.py`, "8080", "127.0.0.1"));
     await server.until(/ready/);
     t.is(await bed.host(["nc", "-N", "-w5", "127.0.0.1", "6000"], { input: "in" }).succeed(), "in");
     await bed.kill(await server.pid, "KILL");
@@ -45,7 +50,7 @@ for (const by of ["process id", "path"] as const) {
     } else {
       await bed.kill(await attached.pid, "TERM");
       t.is((await attached.exit(3000)).code, 0, "it ends with a signal");
-      t.not((await bed.host([...entering(pid), "curl", "-sS", "--max-time", "2", `http://${WEB}/`]).exit()).code, 0);
+      t.not((await bed.host(inside(pid, "curl", "-sS", "--max-time", "2", `http://${WEB}/`)).exit()).code, 0);
       await bed.kill(pid, "KILL");
     }
     await nothingLeft(bed, before);

@@ -1,6 +1,7 @@
 /** Real DHCP clients in a namespace that people configure themselves. */
 import test from "ava";
 import { Bed, eventually, PROGRAMS, WEB } from "../bed/bed.js";
+import { captured } from "../bed/capture.js";
 import type { Program } from "../bed/program.js";
 import { nameServer, webServer } from "../bed/services.js";
 
@@ -29,7 +30,7 @@ async function bare(
   const attached = bed.netns(["attach", "-v", ...flags, String(pid)]);
   await attached.until(/tap0 is up/, 10_000, "stderr");
   const inside = (...command: string[]) =>
-    bed.host(["nsenter", "--preserve-credentials", "-U", "-n", "-m", "-t", String(pid), "--", ...command]);
+    bed.host(["nsenter", "--preserve-credentials", "-U", "-n", "-m", "-t", String(pid), "--", ...captured(command)]);
   await inside("sh", "-c", "ip -4 address flush dev tap0; ip link set tap0 mtu 1500").succeed();
   return { inside, attached };
 }

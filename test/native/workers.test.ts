@@ -21,7 +21,7 @@ function worker(): Worker {
   return new Worker(code, { eval: true });
 }
 
-test("several threads have an engine each, and one may end while its engine runs", async (t) => {
+test.serial("several threads have an engine each, and one may end while its engine runs", async (t) => {
   const workers = [worker(), worker(), worker()];
   const ports = (await Promise.all(workers.map((each) => once(each, "message")))).map(([port]) => Number(port));
   t.is(new Set(ports).size, 3);
@@ -36,7 +36,8 @@ test("several threads have an engine each, and one may end while its engine runs
   own.stop();
 });
 
-test("an engine that nobody started or remembers is let go of", async (t) => {
+// Descriptors of the whole process are counted: not while the workers of the other one open theirs.
+test.serial("an engine that nobody started or remembers is let go of", async (t) => {
   const { setFlagsFromString } = await import("node:v8");
   setFlagsFromString("--expose-gc");
   const { runInNewContext } = await import("node:vm");

@@ -77,7 +77,11 @@ export function frame(
   from = SANDBOX_MAC,
   vnet?: Vnet,
 ): Uint8Array {
-  return Uint8Array.from([...vnetHeader(vnet), ...to, ...from, ...u16(type), ...Array.from(payload)]);
+  const header = [...vnetHeader(vnet), ...to, ...from, ...u16(type)];
+  const out = new Uint8Array(header.length + payload.length);
+  out.set(header);
+  out.set(payload, header.length);
+  return out;
 }
 
 export function ipv4(ip: Ip): Uint8Array {

@@ -43,7 +43,11 @@ export function mutated(
   template: (random: Pick) => Uint8Array,
   mend: (bytes: Uint8Array) => void,
 ): Uint8Array {
-  if (random(20) === 0) return Uint8Array.from({ length: random(200) }, () => random(256));
+  if (random(20) === 0) {
+    const noise = new Uint8Array(random(200));
+    for (let i = 0; i < noise.length; i++) noise[i] = random(256);
+    return noise;
+  }
   let bytes = template(random);
   const changes = random(4);
   for (let i = 0; i < changes && bytes.length > 0; i++) {
@@ -61,8 +65,11 @@ export function mutated(
       case 3:
         bytes = bytes.slice(0, position);
         break;
-      default:
-        bytes = Uint8Array.from([...bytes, ...new Uint8Array(random(40))]);
+      default: {
+        const longer = new Uint8Array(bytes.length + random(40));
+        longer.set(bytes);
+        bytes = longer;
+      }
     }
   }
   if (bytes.length > 60 && random(4) > 0) mend(bytes);

@@ -72,7 +72,7 @@ for (const mtu of [576, 577, 1279, 1280, 1281, 1500, 9000, 65520, 65521]) {
       const size = Math.min(mtu - 40, offered === 0 ? 536 : Math.max(offered, 64));
       t.true(segments.slice(0, -1).every(({ payload, flags }) => payload.length === size || (flags & PSH) !== 0));
       t.is(Math.max(...segments.map(({ payload }) => payload.length)), size);
-      t.deepEqual(Buffer.concat(segments.map(({ payload }) => payload)), Buffer.from(data));
+      t.true(Buffer.concat(segments.map(({ payload }) => payload)).equals(data));
       t.true(rig.frames.every((length) => length <= 65_483));
     }
     const knocked = new Rig({ mtu });

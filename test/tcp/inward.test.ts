@@ -9,7 +9,7 @@ test("the host's bytes become super-frames of whole segments, pushed at the end"
   const segments = c.write(data);
   t.deepEqual(c.rig.frames.slice(1), [64240, 100_000 - 64240], "after the SYN/ACK");
   t.true(segments.slice(0, -1).every((segment) => segment.payload.length === 1460));
-  t.deepEqual(Buffer.concat(segments.map((segment) => segment.payload)), Buffer.from(data));
+  t.true(Buffer.concat(segments.map((segment) => segment.payload)).equals(data));
   t.is(segments.at(-1)?.flags, ACK | PSH);
   t.is(segments[0].flags, ACK);
   t.is(segments[0].seq, c.ack);

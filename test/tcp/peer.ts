@@ -46,8 +46,9 @@ export class Peer {
   #sack = false;
   /** Count of the latest early byte. */
   #latest = -1;
-  /** 1 for each byte of ours that was acknowledged selectively. */
+  /** 1 for each byte of ours that was acknowledged selectively, and the end of the last of them. */
   readonly #has: Uint8Array;
+  #hasEnd = 0;
 
   constructor(options: PeerOptions) {
     this.#options = options;
@@ -123,6 +124,7 @@ export class Peer {
       if (!this.#sack || from <= ((segment.ack - this.#options.iss - 1) | 0))
         throw new Error(`a block of ${from} to ${to}`);
       this.#has.fill(1, from, to);
+      this.#hasEnd = Math.max(this.#hasEnd, to);
     }
     const count = (segment.ack - this.#options.iss - 1) | 0;
     if (count > this.#una) {
@@ -166,7 +168,7 @@ export class Peer {
     for (;;) {
       while (this.#has[this.#nxt] === 1) this.#nxt++;
       if (this.#nxt >= data.length || this.#nxt >= this.#peerEdge) break;
-      const known = this.#has.indexOf(1, this.#nxt);
+      const known = this.#nxt < this.#hasEnd ? this.#has.indexOf(1, this.#nxt) : -1;
       const end = known < 0 ? data.length : known;
       this.#segment(Math.min(mss, end - this.#nxt, this.#peerEdge - this.#nxt));
     }

@@ -545,5 +545,7 @@ const u32 = (value: number): number[] => [24, 16, 8, 0].map((bits) => (value >>>
 
 /** `length` bytes that depend on their place and on `seed`. */
 export function pattern(length: number, seed = 0): Uint8Array {
-  return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8) * 7 + seed) & 0xff);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = (i * 31 + (i >> 8) * 7 + seed) & 0xff;
+  return bytes;
 }

@@ -201,7 +201,7 @@ test("a super-frame leaves as datagrams of the MTU, complete, in one call for ea
     t.true(frame.headerValid && frame.ip.length <= 1450);
     t.is(sum([...pseudoHeader(red.v4, FAR.ip, 6, frame.payload.length), ...frame.payload]), 0);
   }
-  t.deepEqual(Buffer.concat(sent.map(({ frame }) => frame.payload.subarray(20))), Buffer.from(payload));
+  t.true(Buffer.concat(sent.map(({ frame }) => frame.payload.subarray(20))).equals(payload));
 });
 
 test("open checksums are completed on the way out", async (t) => {

@@ -4,7 +4,7 @@ What enters a sandbox on its TAP has open checksums and many segments in one fra
 offloads, what leaves it has not met our own checks. So the TAP is put behind a bridge, and another interface takes its name, its
 address and its routes:
 
-    tap0, renamed ── bridge ── veth without offloads ── veth without offloads, called tap0: here the programs are, and the capture
+    the TAP, renamed ── bridge ── veth without offloads ── veth without offloads, with its name: here the programs are, and the capture
 
 Run by the bed's owner, who has every capability over the sandboxes, which have none. A program that waits for its capture
 (test/bed/capture.ts) asks by a line in DIR/ask, its network namespace and a name, and is answered by a file of that name. Others of
@@ -53,53 +53,60 @@ def first_of(namespace):
 
 
 QUESTIONS = f"""
-ip -o link show tap0; echo ---
-ip -o address show dev tap0; echo ---
-ip -4 route show dev tap0; ip -6 route show dev tap0; echo ---
-ip neighbour show dev tap0; echo ---
+ip -o link show $tap; echo ---
+ip -o address show dev $tap; echo ---
+ip -4 route show dev $tap; ip -6 route show dev $tap; echo ---
+ip neighbour show dev $tap; echo ---
 # Where the MTU is too small for IPv6, there is nothing of it.
-cd {CONF}/tap0 2>/dev/null && cat {" ".join(SYSCTLS)} || :
+cd {CONF}/$tap 2>/dev/null && cat {" ".join(SYSCTLS)} || :
 """
 
 
-def rewire(pid):
-    link, addresses, routes, neighbours, kept = said(*in_namespace(pid, "sh", "-c", QUESTIONS)).split("---\n")
+def tap_of(pid):
+    """The name of the sandbox's only TAP."""
+    [name] = re.findall(r"^\d+: (\S+?):", said(*in_namespace(pid, "ip", "-o", "link", "show", "type", "tun")), re.M)
+    return name
+
+
+def rewire(pid, tap):
+    questions = f"tap={tap}\n{QUESTIONS}"
+    link, addresses, routes, neighbours, kept = said(*in_namespace(pid, "sh", "-c", questions)).split("---\n")
     mtu = re.search(r"mtu (\d+)", link)[1]
     mac = re.search(r"ether (\S+)", link)[1]
     links = [
-        "link set tap0 down",
-        "link set tap0 name behind",
-        "link add cable type veth peer name tap0",
+        f"link set {tap} down",
+        f"link set {tap} name behind",
+        f"link add cable type veth peer name {tap}",
         "link add bridge type bridge",
         "link set behind address 02:00:00:00:00:01",
-        f"link set tap0 address {mac}",
-        *(f"link set {each} mtu {mtu}" for each in ("tap0", "cable")),
+        f"link set {tap} address {mac}",
+        *(f"link set {each} mtu {mtu}" for each in (tap, "cable")),
         *(f"link set {each} master bridge" for each in ("behind", "cable")),
     ]
     settings = [(f"{each}/disable_ipv6", "1") for each in ("behind", "cable", "bridge")]
-    settings += [(f"tap0/{name}", value) for name, value in zip(SYSCTLS, kept.split())]
-    ups = [f"link set {each} up" for each in ("behind", "cable", "bridge", "tap0")]
+    settings += [(f"{tap}/{name}", value) for name, value in zip(SYSCTLS, kept.split())]
+    ups = [f"link set {each} up" for each in ("behind", "cable", "bridge", tap)]
     for address in re.findall(r"inet6? (\S+)", addresses):
         if not address.startswith("fe80:"):
-            ups.append(f"address add {address} dev tap0" + (" nodad" if ":" in address else ""))
+            ups.append(f"address add {address} dev {tap}" + (" nodad" if ":" in address else ""))
     for address, where in re.findall(r"^(\S+) lladdr (\S+)", neighbours, re.M):
-        ups.append(f"neighbour replace {address} lladdr {where} dev tap0 nud reachable")
+        ups.append(f"neighbour replace {address} lladdr {where} dev {tap} nud reachable")
     # Those without a gateway first.
     for route in sorted(routes.splitlines(), key=lambda line: " via " in line):
         if not route.startswith("fe80:"):
-            ups.append(f"route replace {route.replace(' linkdown', '')} dev tap0")
+            ups.append(f"route replace {route.replace(' linkdown', '')} dev {tap}")
     steps = [
         "ip -batch - <<END\n" + "\n".join(links) + "\nEND",
         *(f"[ ! -e {CONF}/{name} ] || echo {value} >{CONF}/{name}" for name, value in settings),
-        *(f"ethtool -K {each} {OFFLOADS}" for each in ("cable", "tap0")),
+        *(f"ethtool -K {each} {OFFLOADS}" for each in ("cable", tap)),
         "ip -batch - <<END\n" + "\n".join(ups) + "\nEND",
     ]
     said(*in_namespace(pid, "sh", "-ec", "\n".join(steps)))
 
 
-def capture(pid, path):
+def capture(pid, tap, path):
     dump = subprocess.Popen(
-        in_namespace(pid, "dumpcap", "-q", "-P", "-B", "16", "-a", f"filesize:{LIMIT}", "-i", "tap0", "-w", path),
+        in_namespace(pid, "dumpcap", "-q", "-P", "-B", "16", "-a", f"filesize:{LIMIT}", "-i", tap, "-w", path),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -150,9 +157,10 @@ def main(directory, prefix):
                 pid = first_of(namespace)
                 count += 1
                 try:
-                    rewire(pid)
-                    dump = capture(pid, f"{prefix}-{count}.pcap")
-                except (subprocess.CalledProcessError, SystemExit) as error:
+                    tap = tap_of(pid)
+                    rewire(pid, tap)
+                    dump = capture(pid, tap, f"{prefix}-{count}.pcap")
+                except (subprocess.CalledProcessError, SystemExit, ValueError) as error:
                     print(error, getattr(error, "stderr", ""), flush=True)
                     open(f"{directory}/{name}", "w").write("failed\n")
                     continue

@@ -1,6 +1,7 @@
 /** Debian's buildah, which finds slirp4netns by its PATH and so finds ours: `buildah run` in a container from scratch. */
 import test from "ava";
 import { Bed, HOST, IPV6 } from "../../bed/bed.js";
+import { captured } from "../../bed/capture.js";
 import { added, nothingLeft, state } from "../../bed/leftovers.js";
 import { nameServer, webServer } from "../../bed/services.js";
 import { Engine, EXECUTABLES, helpers, PATIENCE, ROOTFS, SLIRP4NETNS, VOLUMES } from "./containers.js";
@@ -19,14 +20,14 @@ test.serial("buildah run: addresses, names, and the outside by TCP and UDP; noth
   const container = (await buildah("from", "scratch").succeed(PATIENCE)).trim();
   await buildah("copy", container, ROOTFS, "/").succeed(PATIENCE);
   // What buildah keeps for all containers of a user is made by the first one.
-  await buildah(...RUN, container, "true").succeed(PATIENCE);
+  await buildah(...RUN, container, ...captured(["true"])).succeed(PATIENCE);
   const before = await state(bed);
 
   const script = `busybox ip address show tap0; busybox ip route; cat /etc/resolv.conf
 busybox wget -qO- http://www.bed.test/
 busybox nslookup dual.bed.test 203.0.113.53
 echo done; busybox sleep 300`;
-  const run = buildah(...RUN, container, "sh", "-ec", script);
+  const run = buildah(...RUN, container, ...captured(["sh", "-ec", script]));
   await run.until(/^done$/m, PATIENCE);
   t.regex(run.stdout, /^\d+: tap0: <.*UP.*> mtu 65520 /m);
   t.regex(run.stdout, /^ +inet 10\.0\.2\.100\/24 /m);

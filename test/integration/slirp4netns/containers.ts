@@ -10,6 +10,7 @@
  * the host's /usr is there too, for the bed's servers in Python (and for a busybox that needs libraries).
  */
 import { type Bed, eventually, PROGRAMS, type ProgramOptions, ROOT } from "../../bed/bed.js";
+import { CAPTURES, isCapturing } from "../../bed/capture.js";
 import type { Program } from "../../bed/program.js";
 
 /** The executable that takes slirp4netns's place. */
@@ -18,7 +19,10 @@ export const ROOTFS = "/tmp/rootfs";
 /** Where a test may put executables that are found before all others. */
 export const EXECUTABLES = "/tmp/executables";
 /** The host's part of it. */
-export const VOLUMES = ["-v", "/usr:/usr:ro", "-v", `${PROGRAMS}:/programs:ro`];
+export const VOLUMES = [
+  ...["-v", "/usr:/usr:ro", "-v", `${PROGRAMS}:/programs:ro`],
+  ...(isCapturing ? ["-v", `${CAPTURES}:${CAPTURES}`] : []),
+];
 
 /** The generous end of every wait for a container: a machine may be busy. */
 export const PATIENCE = 60_000;

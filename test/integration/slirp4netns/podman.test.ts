@@ -1,6 +1,7 @@
 /** Debian's podman, with our slirp4netns as its network: what somebody sees who gives it one line of configuration and no more. */
 import test, { type ExecutionContext } from "ava";
 import { Bed, eventually, HOST, IPV6, NEIGHBOUR, WEB } from "../../bed/bed.js";
+import { captured } from "../../bed/capture.js";
 import { added, nothingLeft, state } from "../../bed/leftovers.js";
 import type { Outcome, Program } from "../../bed/program.js";
 import { echoServer, nameServer, webServer } from "../../bed/services.js";
@@ -39,7 +40,16 @@ class Podman {
   /** Starts a container with these options of `--network slirp4netns`. */
   start(network: string, flags: readonly string[], command: readonly string[]): Program {
     const net = network === "" ? "slirp4netns" : `slirp4netns:${network}`;
-    return this.command("run", "--rm", `--network=${net}`, ...VOLUMES, ...flags, "--rootfs", ROOTFS, ...command);
+    return this.command(
+      "run",
+      "--rm",
+      `--network=${net}`,
+      ...VOLUMES,
+      ...flags,
+      "--rootfs",
+      ROOTFS,
+      ...captured(command),
+    );
   }
 
   /** Runs a script in a container to its end, and gives its output. */

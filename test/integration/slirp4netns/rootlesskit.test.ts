@@ -7,6 +7,7 @@
  */
 import test, { type ExecutionContext } from "ava";
 import { Bed, HOST, IPV6, NEIGHBOUR, PROGRAMS } from "../../bed/bed.js";
+import { captured } from "../../bed/capture.js";
 import { nothingLeft, state } from "../../bed/leftovers.js";
 import type { Program } from "../../bed/program.js";
 import { nameServer, webServer } from "../../bed/services.js";
@@ -44,7 +45,7 @@ class RootlessKit {
       "--copy-up=/etc",
     ];
     const env = { PATH: `${EXECUTABLES}:${process.env.PATH}:/usr/sbin:/sbin` };
-    return this.bed.host(["rootlesskit", ...always, ...flags, "sh", "-ec", script], { input: "", env });
+    return this.bed.host(["rootlesskit", ...always, ...flags, ...captured(["sh", "-ec", script])], { input: "", env });
   }
 
   script(flags: readonly string[], script: string): Promise<string> {
