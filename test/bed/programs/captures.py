@@ -76,8 +76,11 @@ def rewire(pid, tap):
     links = [
         f"link set {tap} down",
         f"link set {tap} name behind",
+        "address flush dev behind",
         f"link add cable type veth peer name {tap}",
+        # It has no address, but would answer for those of the others.
         "link add bridge type bridge",
+        "link set bridge arp off",
         "link set behind address 02:00:00:00:00:01",
         f"link set {tap} address {mac}",
         *(f"link set {each} mtu {mtu}" for each in (tap, "cable")),
@@ -161,7 +164,7 @@ def main(directory, prefix):
                     rewire(pid, tap)
                     dump = capture(pid, tap, f"{prefix}-{count}.pcap")
                 except (subprocess.CalledProcessError, SystemExit, ValueError) as error:
-                    print(error, getattr(error, "stderr", ""), flush=True)
+                    print(f"{namespace}: {getattr(error, 'stderr', None) or error}", flush=True)
                     open(f"{directory}/{name}", "w").write("failed\n")
                     continue
                 alive = os.pidfd_open(pid)

@@ -29,7 +29,7 @@ busybox nslookup dual.bed.test 203.0.113.53
 echo done; busybox sleep 300`;
   const run = buildah(...RUN, container, ...captured(["sh", "-ec", script]));
   await run.until(/^done$/m, PATIENCE);
-  t.regex(run.stdout, /^\d+: tap0: <.*UP.*> mtu 65520 /m);
+  t.regex(run.stdout, /^\d+: tap0(@\w+)?: <.*UP.*> mtu 65520 /m);
   t.regex(run.stdout, /^ +inet 10\.0\.2\.100\/24 /m);
   t.regex(run.stdout, /^default via 10\.0\.2\.2 dev tap0/m);
   t.regex(run.stdout, /^nameserver 10\.0\.2\.3$/m);

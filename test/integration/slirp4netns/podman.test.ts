@@ -80,7 +80,7 @@ busybox wget -qO- http://www.bed.test/
 busybox wget -qO- 'http://[${IPV6.web}]/'
 busybox nslookup dual.bed.test 203.0.113.53`,
   );
-  t.regex(shown, /^\d+: tap0: <.*UP.*> mtu 65520 /m);
+  t.regex(shown, /^\d+: tap0(@\w+)?: <.*UP.*> mtu 65520 /m);
   t.regex(shown, /^ +inet 10\.0\.2\.100\/24 /m);
   t.regex(shown, /^ +inet6 fd00::100\/64 /m);
   t.regex(shown, /^default via 10\.0\.2\.2 dev tap0/m);
@@ -217,7 +217,9 @@ test.serial("podman: 20 containers at once, each with its port", async (t) => {
   });
   for (const each of starting) await each.succeed(3 * PATIENCE);
   t.is((await helpers(bed)).length, 20);
-  const ask = (index: number) => ["curl", "-sS", "--max-time", "20", `http://${HOST}:${8000 + index}/hostname`];
+  // A container that is started may not yet listen.
+  const retries = ["--retry", "20", "--retry-delay", "1", "--retry-all-errors", "--retry-max-time", "20"];
+  const ask = (index: number) => ["curl", "-sS", ...retries, "-m", "20", `http://${HOST}:${8000 + index}/hostname`];
   for (const side of ["host", "internet"] as const) {
     const said = await Promise.all(indices.map((index) => bed.on(side, ask(index)).succeed()));
     t.deepEqual(

@@ -72,7 +72,7 @@ busybox nslookup dual.bed.test 203.0.113.53
 exec ${ECHO}`,
       );
       await inside.until(/^ready$/m, PATIENCE);
-      t.regex(inside.stdout, /^\d+: tap0: <.*UP.*> mtu 65520 /m);
+      t.regex(inside.stdout, /^\d+: tap0(@\w+)?: <.*UP.*> mtu 65520 /m);
       t.regex(inside.stdout, /^ +inet 10\.0\.2\.100\/24 /m);
       t.regex(inside.stdout, /^default via 10\.0\.2\.2 dev tap0/m);
       t.regex(inside.stdout, /^nameserver 10\.0\.2\.3$/m);
@@ -150,7 +150,7 @@ test.serial(
       `ip address show net7; ip route; cat /etc/resolv.conf; busybox wget -qO- http://www.bed.test/; exec ${ECHO}`,
     );
     await inside.until(/^ready$/m, PATIENCE);
-    t.regex(inside.stdout, /^\d+: net7: <.*UP.*> mtu 1400 /m);
+    t.regex(inside.stdout, /^\d+: net7(@\w+)?: <.*UP.*> mtu 1400 /m);
     t.regex(inside.stdout, /^ +inet 10\.9\.8\.100\/24 /m);
     t.regex(inside.stdout, /^default via 10\.9\.8\.2 dev net7/m);
     t.regex(inside.stdout, /^nameserver 10\.9\.8\.3$/m);
