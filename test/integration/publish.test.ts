@@ -121,9 +121,8 @@ for (const world of WORLDS) {
       const bed = await Bed.create(t);
       const server = bed.run(["python3", "-u", `${PROGRAMS}/echo.py`, "8080", any], ["-p", "6000:8080"]);
       await server.until(/ready/);
-      const script = `head -c 100M /dev/urandom >/tmp/sent; nc -N -w20 ${address} 6000 </tmp/sent | sha256sum; sha256sum </tmp/sent`;
-      const [received, sent] = (await bed.on(side, ["bash", "-c", script]).succeed(60_000)).trim().split("\n");
-      t.is(received, sent);
+      const script = `head -c 100M /dev/urandom >/tmp/sent; nc -N -w20 ${address} 6000 </tmp/sent | cmp - /tmp/sent && echo same`;
+      t.is(await bed.on(side, ["bash", "-c", script]).succeed(60_000), "same\n");
       await server.until(/^end \S+ \d+ 104857600$/m, 1000);
     });
   }
