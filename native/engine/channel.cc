@@ -185,6 +185,7 @@ void Channel::on_ready(uv_poll_t* handle, int status, int events) {
   if (status < 0 || (events & UV_READABLE) != 0) {
     for (int i = 0; i < kMaxBurst && channel->fd_ >= 0 && channel->receive_one(); i++) continue;
   }
+  if (channel->fd_ >= 0 && status < 0) channel->watch();  // an error of the socket, which reading it has cleared, ends libuv's looking
   if (channel->fd_ >= 0 && channel->writable_ != nullptr && (events & UV_WRITABLE) != 0) channel->tell_writable();
 }
 
@@ -210,7 +211,8 @@ bool Channel::receive_one() {
   message.msg_control = ancillary;
   message.msg_controllen = sizeof ancillary;
   ssize_t length = recvmsg(fd_, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  if (length < 0 && errno == EINTR) return true;
+  // That the peer ended with something of ours unread is told before what it said last.
+  if (length < 0 && (errno == EINTR || errno == ECONNRESET)) return true;
   if (length < 0 && errno == EAGAIN) return false;
 
   napi_handle_scope scope;

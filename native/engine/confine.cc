@@ -84,7 +84,7 @@ constexpr uint32_t kAllowed[] = {
     SYS_epoll_wait,
 #endif
     SYS_epoll_pwait, SYS_sched_yield, SYS_futex, SYS_madvise, SYS_splice, SYS_epoll_ctl, SYS_close, SYS_connect, SYS_accept4,
-    SYS_getsockname, SYS_getpeername, SYS_bind, SYS_listen, SYS_shutdown, SYS_recvmmsg, SYS_sendmmsg,
+    SYS_getsockname, SYS_getpeername, SYS_listen, SYS_shutdown, SYS_recvmmsg, SYS_sendmmsg,
     // Descriptors that are open
     SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek, SYS_fstat,
     SYS_fsync, SYS_fdatasync, SYS_ftruncate, SYS_dup, SYS_dup3, SYS_pipe2, SYS_eventfd2, SYS_epoll_create1, SYS_timerfd_create,
@@ -266,8 +266,9 @@ class Program {
 
 void onSetsockopt(Program& program) {
   program.allowOptions(SOL_SOCKET, {SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF});
-  program.allowOptions(IPPROTO_IP, {}, kNetfilter);
-  program.allowOptions(IPPROTO_IPV6, {kNetfilter, kNetfilter + 1});
+  // IPsec's policies, and netfilter's.
+  program.allowOptions(IPPROTO_IP, {16, 17}, kNetfilter);
+  program.allowOptions(IPPROTO_IPV6, {34, 35, kNetfilter, kNetfilter + 1});
   // Signatures (MD5, AO), TCP_REPAIR and what belongs to it, TCP_ULP.
   program.allowOptions(IPPROTO_TCP, {14, 19, 20, 21, 22, 29, 31, 32, 38, 39, 40, 41, 42});
   program.allowOptions(IPPROTO_UDP, {100 /* UDP_ENCAP: IPsec */});
@@ -294,6 +295,13 @@ void onSocket(Program& program) {
 void onSocketpair(Program& program) {
   program.need(0, {AF_UNIX}, refuse(EACCES));
   program.need(1, {SOCK_STREAM, SOCK_SEQPACKET}, refuse(EACCES), kSocketTypes);
+  program.give(kAllow);
+}
+
+// Only what is as long as an Internet address: a filter does not see which family it is, and a socket of a pair that was bound to a path would
+// leave a file there.
+void onBind(Program& program) {
+  program.need(2, {sizeof(sockaddr_in), sizeof(sockaddr_in6)}, refuse(EACCES));
   program.give(kAllow);
 }
 
@@ -349,6 +357,7 @@ void onPrctl(Program& program) {
 constexpr Answer kRules[] = {
     {SYS_setsockopt, 0, onSetsockopt}, {SYS_getsockopt, 0, onGetsockopt},   {SYS_socket, 0, onSocket},
     {SYS_socketpair, 0, onSocketpair}, {SYS_ioctl, 0, onIoctl},             {SYS_fcntl, 0, onFcntl},
+    {SYS_bind, 0, onBind},
     {SYS_clone, 0, onClone},           {SYS_kill, 0, onOwnProcess},         {SYS_tgkill, 0, onOwnProcess},
     {SYS_tkill, 0, onOwnProcess},      {SYS_prlimit64, 0, onPrlimit},       {SYS_setpriority, 0, onSetpriority},
     {SYS_prctl, 0, onPrctl},           {SYS_newfstatat, SECCOMP_RET_TRAP, nullptr},

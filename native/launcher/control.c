@@ -36,6 +36,11 @@ bool control_send(int channel, struct message header, const char *text, const in
   return sent >= 0;
 }
 
+/*
+ * Who has ended and left something of ours unread is told of first, before what it said (unix(7)); that is asked for again.
+ */
+static bool is_passing(int error) { return error == EINTR || error == ECONNRESET; }
+
 int control_receive(int channel, struct message *header, pid_t *sender) {
   union {
     char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * 4)];
@@ -46,7 +51,7 @@ int control_receive(int channel, struct message *header, pid_t *sender) {
       .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary.bytes};
   ssize_t length;
   do length = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
-  while (length < 0 && errno == EINTR);
+  while (length < 0 && is_passing(errno));
   if (length <= 0) return (int)length;
   if (sender) *sender = 0;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(&packet); c; c = CMSG_NXTHDR(&packet, c)) {
@@ -76,7 +81,7 @@ int control_receive_text(int channel, struct message *header, char *text, size_t
   struct msghdr packet = {.msg_iov = parts, .msg_iovlen = 2};
   ssize_t received;
   do received = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC); /* without room for descriptors the kernel gives none */
-  while (received < 0 && errno == EINTR);
+  while (received < 0 && is_passing(errno));
   if (received <= 0) return (int)received;
   if (received < (ssize_t)sizeof *header || (packet.msg_flags & MSG_TRUNC)) {
     errno = EPROTO;

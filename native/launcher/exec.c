@@ -216,6 +216,7 @@ static _Noreturn void keep(const struct wish *wish, const struct sandbox *target
   sigaddset(&child, SIGCHLD);
   if (!watch_signals(&witness, &unused)) refuse("signalfd: %s", strerror(errno));
   int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (children < 0) refuse("signalfd: %s", strerror(errno));
   bool isolated = enter(target);
   if (!isolated) prctl(PR_SET_CHILD_SUBREAPER, 1);
   pid_t command = start_command(wish, directory, mask);

@@ -79,16 +79,18 @@ static _Noreturn void run_init(const struct options *options, bool isolated, int
     _exit(0);
   }
   bool closed = mount_files(options);
-  close(CONTROL_FD);
-
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals < 0) fail("fork", errno, "signalfd");
+  close(CONTROL_FD);
+
   tell(link, LINK_PREPARED, closed, 0);
   forget_code();
 
   pid_t command = -1;
+  bool started = false; /* once, whoever asks */
   struct pollfd ready[] = {{.fd = link, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
   for (;;) {
     if (poll(ready, 2, -1) < 0 && errno != EINTR) end(isolated);
@@ -100,7 +102,10 @@ static _Noreturn void run_init(const struct options *options, bool isolated, int
     if (ready[0].revents) {
       struct message message;
       if (control_receive(link, &message, NULL) <= 0) end(isolated);
-      if (message.kind == LINK_START && command < 0 && options->command) command = start_command(options, link, mask);
+      if (message.kind == LINK_START && !started && options->command) {
+        started = true;
+        command = start_command(options, link, mask);
+      }
       if (message.kind == LINK_SIGNAL && command > 0) kill(command, message.a);
     }
   }

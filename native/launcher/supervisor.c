@@ -152,11 +152,18 @@ static void end_init(struct supervisor *supervisor) {
   restore_terminal(supervisor->terminal);
 }
 
+/* True when init has said something; false when whoever is at the other end of our channel is gone before. */
+static bool await_init(int link) {
+  struct pollfd ready[] = {{.fd = link, .events = POLLIN}, {.fd = CONTROL_FD}};
+  while (poll(ready, 2, -1) < 0 || !(ready[0].revents | ready[1].revents)) continue;
+  return ready[0].revents != 0;
+}
+
 /* Waits until init has prepared what the command sees. A failure in there was reported from there. */
 static bool await_prepared(struct supervisor *supervisor, const struct options *options, const sigset_t *mask) {
   for (;;) {
     struct message message;
-    if (control_receive(supervisor->init.link, &message, NULL) <= 0) return false;
+    if (!await_init(supervisor->init.link) || control_receive(supervisor->init.link, &message, NULL) <= 0) return false;
     if (message.kind == LINK_PREPARED) {
       if (!message.a) note("the host's name service sockets could not be closed inside: the host may answer names there");
       return true;
@@ -201,7 +208,7 @@ static void report_ready(struct supervisor *supervisor, struct tap tap, int outp
     supervisor->broker = pair[0];
     fds[count++] = pair[1];
   }
-  control_send(CONTROL_FD, ready, text, fds, count);
+  if (!control_send(CONTROL_FD, ready, text, fds, count)) fail("hand-over", errno, "descriptors of the network");
   for (int i = 0; i < count; i++) close(fds[i]);
 }
 

@@ -37,12 +37,18 @@ const LONGEST_PACKET = 65_549;
 /** Returns the exit code. Throws a NetnsError. */
 export async function capture(name: string | undefined, wishes: CaptureWishes): Promise<number> {
   const request = captureRequest(name, wishes);
-  const file = output(wishes.write);
+  assertNoTerminal(wishes.write);
+  // First: a file of that name keeps what is in it where there is nothing to capture.
+  const client = await findServer(name, wishes.network);
   try {
-    const client = await findServer(name, wishes.network);
-    return await follow(client, request, file.fd, name ?? `the network ${wishes.network}`, wishes.quiet === true);
+    const file = output(wishes.write);
+    try {
+      return await follow(client, request, file.fd, name ?? `the network ${wishes.network}`, wishes.quiet === true);
+    } finally {
+      file.close();
+    }
   } finally {
-    file.close();
+    client.close();
   }
 }
 
@@ -71,18 +77,23 @@ function natural(option: string, text: string | undefined, most: number): number
   throw new NetnsError("USAGE", `${option} ${text}: expected a whole number from 1 to ${most}`);
 }
 
+function isStdout(file: string | undefined): boolean {
+  return file === undefined || file === "-";
+}
+
+/** Throws a NetnsError (USAGE). */
+function assertNoTerminal(file: string | undefined): void {
+  if (!isStdout(file) || !isatty(STDOUT)) return;
+  throw new NetnsError(
+    "USAGE",
+    "capture: a terminal cannot show packets; write them to a file with -w FILE, or into a program: | tshark -i -",
+  );
+}
+
 function output(file: string | undefined): { fd: number; close: () => void } {
-  if (file !== undefined && file !== "-") {
-    const { fd } = openCaptureFile("--write", file);
-    return { fd, close: () => closeSync(fd) };
-  }
-  if (isatty(STDOUT)) {
-    throw new NetnsError(
-      "USAGE",
-      "capture: a terminal cannot show packets; write them to a file with -w FILE, or into a program: | tshark -i -",
-    );
-  }
-  return { fd: STDOUT, close: () => {} };
+  if (file === undefined || isStdout(file)) return { fd: STDOUT, close: () => {} };
+  const { fd } = openCaptureFile("--write", file);
+  return { fd, close: () => closeSync(fd) };
 }
 
 async function findServer(name: string | undefined, network: string | undefined): Promise<Client> {

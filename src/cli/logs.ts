@@ -6,20 +6,25 @@ import { NetnsError } from "../errors.js";
 
 const LOOK_MS = 100;
 const CHUNK = 65_536;
+/** By so many bytes a place in the log is found again. */
+const REMEMBERED = 4096;
 
 export async function logs(name: string, options: { follow?: boolean | undefined }): Promise<number> {
   const runtime = runtimeDirectory();
   const fd = await openLogOf(runtime, name);
   try {
     let at = 0;
+    let last: Buffer = Buffer.alloc(0);
     const writeNew = async () => {
-      const { size } = fstatSync(fd);
-      if (size < at) at = 0; // its older half was dropped
-      const bytes = Buffer.alloc(CHUNK);
-      for (let length = 1; length > 0; ) {
-        length = readSync(fd, bytes, 0, CHUNK, at);
+      for (;;) {
+        at = goOnAt(fd, at, last);
+        const bytes = Buffer.alloc(CHUNK);
+        const length = readSync(fd, bytes, 0, CHUNK, at);
+        if (length === 0) return;
+        const read = bytes.subarray(0, length);
         at += length;
-        if (length > 0) await writeOut(Buffer.from(bytes.subarray(0, length)));
+        last = Buffer.concat([last, read]).subarray(-REMEMBERED);
+        await writeOut(read);
       }
     };
     await writeNew();
@@ -33,6 +38,21 @@ export async function logs(name: string, options: { follow?: boolean | undefined
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * Where to go on in a log that was read up to `at`, the last bytes of which were `last`. Its older half may have been dropped meanwhile,
+ * so that they are elsewhere now, or not there any more.
+ */
+function goOnAt(fd: number, at: number, last: Buffer): number {
+  if (readAt(fd, at - last.length, last.length).equals(last)) return at;
+  const found = readAt(fd, 0, fstatSync(fd).size).lastIndexOf(last);
+  return found < 0 ? 0 : found + last.length;
+}
+
+function readAt(fd: number, at: number, most: number): Buffer {
+  const bytes = Buffer.alloc(most);
+  return bytes.subarray(0, most === 0 ? 0 : readSync(fd, bytes, 0, most, at));
 }
 
 async function openLogOf(runtime: RuntimeDirectory, name: string): Promise<number> {

@@ -77,6 +77,13 @@ export function joinRequest(name: string, command: readonly string[], wishes: Na
   if (wishes.shards !== undefined && String(wishes.shards) !== "1") {
     throw new NetnsError("USAGE", "--shards: sandboxes with a name or a network have one; leave it out");
   }
+  const told = wishes.verbose ? "--verbose" : wishes.logFile === undefined ? null : "--log-file";
+  if (told !== null) {
+    throw new NetnsError(
+      "USAGE",
+      `${told}: of sandboxes with a name or a network nothing is told line by line; leave it out, and see the counters of netns-rootless inspect`,
+    );
+  }
   const { hostname, mac, ifname } = networkSettings(wishes); // all of it is checked before anything is started
   const typed = command.join(" ");
   return {

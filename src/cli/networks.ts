@@ -13,6 +13,12 @@ import { type NetworkWishes, networkSettings, parseProxyPlace } from "./options.
 import { print } from "./output.js";
 import { type VxlanWishes, vxlanMtu, vxlanSettings } from "./vxlan.js";
 
+/** Options of commands that make a network, by their names in commander, which mean nothing to a network without a sandbox. */
+const OF_A_SANDBOX = { publish: "--publish", hostIp: "--host-ip", ifname: "--ifname", mac: "--mac" };
+const OF_NEITHER = { shards: "--shards", verbose: "--verbose", logFile: "--log-file" };
+/** What an IPv4 packet that carries a frame leaves for the packet in it. */
+const MOST_MTU = 65_485;
+
 /** @param given the options that were written on the command line */
 export async function createNetwork(
   name: string,
@@ -20,8 +26,27 @@ export async function createNetwork(
   given: ReadonlySet<string>,
 ): Promise<number> {
   checkName("network create", name);
+  for (const [key, option] of Object.entries(OF_A_SANDBOX)) {
+    if (given.has(key)) {
+      throw new NetnsError(
+        "USAGE",
+        `${option}: belongs to a sandbox, not to a network; leave it out, and give it to create`,
+      );
+    }
+  }
+  for (const [key, option] of Object.entries(OF_NEITHER)) {
+    if (given.has(key)) {
+      throw new NetnsError(
+        "USAGE",
+        `${option}: a network that stays has no such thing; leave it out, and see network inspect`,
+      );
+    }
+  }
   const { vxlan, remote, vxlanPort } = wishes;
   const tunnel = vxlanSettings(wishes);
+  if (tunnel && Number(wishes.mtu ?? 0) > MOST_MTU) {
+    throw new NetnsError("USAGE", `--mtu ${wishes.mtu}: with --vxlan at most ${MOST_MTU} fit a datagram`);
+  }
   const own = {
     ...networkWishes(wishes),
     ...(tunnel && { vxlan, remote, vxlanPort }),

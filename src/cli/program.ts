@@ -174,7 +174,10 @@ function withNetworkOptions(command: Command): Command {
     )
     .option("--no-dns", "no DNS of ours; the host's resolv.conf stays")
     .option("--allow-host-loopback [=ports]", "reach the host's loopback at the gateway: all ports, or =5432,8000-8010")
-    .option("--outbound-addr <address>", "address of the host to send from, or interface whose addresses (at the start) to send from")
+    .option(
+      "--outbound-addr <address>",
+      "address of the host to send from, or interface whose addresses (at the start) to send from",
+    )
     .option("--outbound-addr6 <address>", "the same for IPv6")
     .option("--congestion <name>", "TCP congestion control inside; host: the host's (default: cubic, else reno)")
     .option("--shards <number>", "threads that carry the network, 1 to 16", "1")

@@ -11,6 +11,7 @@ import { unlinkIfThere } from "../control/directory.js";
 import { runtimeDirectory, type ServerKind } from "../control/runtime.js";
 import { NetnsError } from "../errors.js";
 import { SILENT_LOG } from "../policy/config.js";
+import { rememberHostFacts } from "../sandbox/host-facts.js";
 import { HostResolvConf } from "../services/resolv-conf.js";
 import { confineServer } from "./confinement.js";
 import { collectGarbage } from "./garbage.js";
@@ -55,6 +56,7 @@ export async function serve(order: string): Promise<number> {
       );
     }
     removeSocket = () => unlinkIfThere(socket);
+    rememberHostFacts();
     removeSocket = confineServer(wishes, socket, runtime.lock, resolvConf, log);
     server.serve(STARTER);
     let stop = () => {};

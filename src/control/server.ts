@@ -98,6 +98,7 @@ export class Server {
   readonly #since = Date.now();
   #stays: boolean;
   #used = false;
+  #isEnding = false;
   #end: () => void = () => {};
 
   /** @param more operations beside its own */
@@ -233,6 +234,7 @@ export class Server {
 
   #claim(name: string, peer: Peer): void {
     if (this.#residents.has(name) || this.#claims.has(name)) throw nameTaken(name);
+    if (this.#isEnding) throw this.#ends();
     if (this.#parts.kind === "sandbox" && name !== this.#parts.name) {
       throw new NetnsError("USAGE", `${this.#parts.name} has a network of its own; nobody else can join it`);
     }
@@ -274,6 +276,10 @@ export class Server {
       if (peer.isGone) {
         await resident.remove(); // whoever wanted it has gone before it was told
         return;
+      }
+      if (this.#isEnding) {
+        await resident.remove();
+        throw this.#ends();
       }
       claim.hasJoined = true;
       this.#holdFor(resident, claim);
@@ -383,8 +389,9 @@ export class Server {
   }
 
   async #endAll(force: boolean): Promise<void> {
-    if (this.#residents.size > 0 && !force) {
-      const names = [...this.#residents.keys()].join(", ");
+    const users = new Set([...this.#residents.keys(), ...this.#claims.keys()]);
+    if (users.size > 0 && !force) {
+      const names = [...users].join(", ");
       throw new NetnsError(
         "USAGE",
         `the network ${this.#parts.name} is in use by ${names}; end them first, or add --force`,
@@ -392,8 +399,13 @@ export class Server {
     }
     this.#stays = false;
     this.#used = true;
+    this.#isEnding = true; // whoever is just joining is shown out
     await Promise.all(this.residents().map((resident) => resident.remove()));
     this.#look();
+  }
+
+  #ends(): NetnsError {
+    return new NetnsError("NOT_FOUND", `the network ${this.#parts.name} was removed meanwhile`);
   }
 
   #resident(fields: Readonly<Record<string, unknown>>): Resident {

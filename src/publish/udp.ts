@@ -23,10 +23,12 @@ import type { Turns } from "../flow/turns.js";
 import type { DatagramHandler, Datagrams } from "../host/sockets.js";
 import {
   type Address,
+  ENDPOINT_LENGTH,
   type Endpoint,
   endpoint,
   endpointAddress,
   endpointPort,
+  equalAddress,
   type Family,
   familyOf,
   isIPv4,
@@ -37,6 +39,8 @@ import { isLoopback } from "./names.js";
 const MAX_CLIENTS = 1024;
 const IDLE_MS = 60_000;
 const ECONNREFUSED = 111;
+/** Where an endpoint's address is. */
+const ADDRESS = 8;
 
 export interface UdpPortOptions {
   readonly datagrams: Datagrams;
@@ -121,7 +125,7 @@ export class UdpPort implements DatagramHandler, TimerOwner {
     this.#clients.set(key, client);
     client.lastUsed = clock.now();
     if (!this.#timer.armed) timers.arm(this.#timer, clock.now(), IDLE_MS);
-    client.toServer(offset, length, segment);
+    client.toServer(offset, length, segment, addresses, at + ENDPOINT_LENGTH);
   }
 
   datagramFailed(
@@ -178,7 +182,8 @@ class Client implements DatagramHandler {
   readonly #behind: DirectTarget;
   readonly #hostSocket: number;
   readonly #remote: Endpoint;
-  readonly #local: Endpoint;
+  /** Answers leave from the address that the client spoke to last. */
+  #local: Endpoint;
   #inside = -1;
   #asking = false;
   #closed = false;
@@ -192,11 +197,14 @@ class Client implements DatagramHandler {
     this.#behind = behind;
     this.#hostSocket = hostSocket;
     this.#remote = remote;
-    // Answers leave from the address that the client spoke to.
     this.#local = endpoint(endpointAddress(local), 0);
   }
 
-  toServer(offset: number, length: number, segment: number): void {
+  /** The client's datagrams, which it sent to the address of the endpoint at `at`. */
+  toServer(offset: number, length: number, segment: number, addresses: Uint8Array, at: number): void {
+    if (!equalAddress(this.#local, addresses, ADDRESS, at + ADDRESS)) {
+      this.#local = endpoint(endpointAddress(addresses.slice(at, at + ENDPOINT_LENGTH)), 0);
+    }
     const { datagrams, counters } = this.#options;
     if (this.#inside >= 0) {
       if (!this.#answered && segment === 0) this.#last = datagrams.copy(offset, length);

@@ -20,9 +20,28 @@ export function errorName(error: unknown): string {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "EIO";
 }
 
+/** What says why a host refuses a sandbox. */
+const REFUSALS = [
+  "/proc/self/uid_map",
+  "/proc/sys/user/max_user_namespaces",
+  "/proc/sys/kernel/unprivileged_userns_clone",
+  "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+  "/.dockerenv",
+  "/run/.containerenv",
+];
+let remembered: ReadonlyMap<string, string | null> = new Map();
+
+/** Reads what explains a sandbox that is refused later, for a process that will not be able to read any more. */
+export function rememberHostFacts(): void {
+  const { read } = hostFacts();
+  remembered = new Map(REFUSALS.map((path) => [path, read(path)]));
+}
+
 export function hostFacts(root = ""): HostFacts {
   return {
     read(path) {
+      const known = root === "" ? remembered.get(path) : undefined;
+      if (known !== undefined) return known;
       try {
         return readFileSync(root + path, "utf8").trim();
       } catch {

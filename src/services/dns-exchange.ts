@@ -38,7 +38,8 @@ export const TRY_MS = 1000;
 /** A try may take up to so much longer. */
 const JITTER_MS = 250;
 export const TOTAL_MS = 4500;
-const MAX_TRIES = 4;
+/** In all, where there are fewer resolvers. */
+const MIN_TRIES = 4;
 /** The longest unhelpful answer that is kept, in case nobody has a better one. */
 const MAX_KEPT = 4096;
 
@@ -153,7 +154,7 @@ export class Exchange implements Asker, TimerOwner {
   #askNext(): void {
     const { timers, clock, counters } = this.#parts;
     const ranked = this.#ranked;
-    const most = this.#transport.lossy ? MAX_TRIES : Math.min(MAX_TRIES, ranked.length);
+    const most = this.#transport.lossy ? Math.max(MIN_TRIES, ranked.length) : ranked.length;
     const now = clock.now();
     this.#last = null;
     while (this.#tries < most && this.#refusals < ranked.length) {

@@ -8,9 +8,10 @@
  *
  * Reading stops while PIPELINED queries wait for answers, or ANSWERS bytes of answers have not been taken: then the sandbox's
  * window closes by itself. A conversation ends when the sandbox has said FIN and has its answers, after IDLE_MS without
- * anything asked, and with a message that no query can be.
+ * a whole question, and with a message that no query can be.
  *
- * Bounds: CONVERSATIONS at once, each with PIPELINED queries and what one read of READ bytes can hold besides.
+ * Bounds: CONVERSATIONS at once, each with PIPELINED queries and what one read of READ bytes can hold besides. For one more, the one ends that
+ * has been without a question for longest, so that nobody keeps the others from asking.
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
@@ -56,7 +57,9 @@ export class DnsStreams {
     const { streams, counters } = this.parts;
     if (this.#open.size >= CONVERSATIONS) {
       counters.add("dns.stream_limit");
-      return -ECONNREFUSED;
+      const idle = [...this.#open].find((each) => each.isIdle);
+      if (idle === undefined) return -ECONNREFUSED;
+      idle.close();
     }
     const conversation = new Conversation(this);
     const pair = streams.pair(flow, conversation);
@@ -64,6 +67,12 @@ export class DnsStreams {
     conversation.begin(pair[1]);
     this.#open.add(conversation);
     return pair[0];
+  }
+
+  /** It was asked something: of all, it is the last to make room. */
+  asked(conversation: Conversation): void {
+    this.#open.delete(conversation);
+    this.#open.add(conversation);
   }
 
   ended(conversation: Conversation): void {
@@ -93,6 +102,11 @@ class Conversation implements StreamHandler, TimerOwner {
     this.#rest();
   }
 
+  /** It waits for a question, and nothing else. */
+  get isIdle(): boolean {
+    return this.#waiting === 0 && this.#answers.length === 0;
+  }
+
   connected(): void {
     this.#read();
   }
@@ -101,21 +115,22 @@ class Conversation implements StreamHandler, TimerOwner {
     const { streams, bytes, counters, request } = this.#set.parts;
     this.#reader.push(bytes.subarray(offset, offset + length));
     streams.consume(socket, length);
-    this.#rest();
     for (let query = this.#reader.next(); query !== null; query = this.#reader.next()) {
       this.#waiting++;
+      this.#rest();
+      this.#set.asked(this);
       const isQuery = request(query, (answer) => {
         this.#waiting--;
         this.#answer(answer);
       });
       if (!isQuery) {
-        this.#close();
+        this.close();
         return;
       }
     }
     if (this.#reader.tooLong) {
       counters.add("dns.malformed");
-      this.#close();
+      this.close();
     } else {
       this.#read();
     }
@@ -128,7 +143,7 @@ class Conversation implements StreamHandler, TimerOwner {
 
   failed(): void {
     this.#socket = -1;
-    this.#close();
+    this.close();
   }
 
   drained(): void {
@@ -142,7 +157,7 @@ class Conversation implements StreamHandler, TimerOwner {
       this.#rest();
     } else {
       this.#set.parts.counters.add("dns.stream_idle");
-      this.#close();
+      this.close();
     }
   }
 
@@ -176,16 +191,16 @@ class Conversation implements StreamHandler, TimerOwner {
 
   /** The sandbox has said all, and has all. */
   #settle(): void {
-    if (this.#finished && this.#waiting === 0 && this.#answers.length === 0) this.#close();
+    if (this.#finished && this.#waiting === 0 && this.#answers.length === 0) this.close();
   }
 
-  /** Something happened: the time without anything begins anew. */
+  /** The time without a question begins anew. */
   #rest(): void {
     const { timers, clock } = this.#set.parts;
     if (this.#socket >= 0) timers.arm(this.#idle, clock.now(), IDLE_MS);
   }
 
-  #close(): void {
+  close(): void {
     const { streams, timers } = this.#set.parts;
     timers.cancel(this.#idle);
     timers.cancel(this.#again);

@@ -33,7 +33,7 @@ import { ARP_SENDER_IP, ARP_TARGET_IP, isArp } from "../wire/arp.js";
 import { DHCP_CLIENT_PORT, DHCP_SERVER_PORT } from "../wire/dhcp.js";
 import { DHCPV6_CLIENT_PORT, DHCPV6_SERVER_PORT } from "../wire/dhcpv6.js";
 import { ETHERNET_HEADER, EtherType, etherType, isGroupMac, type Mac, macHigh, macLow } from "../wire/ethernet.js";
-import { ICMP_HEADER } from "../wire/icmp.js";
+import { ICMP_CHECKSUM, ICMP_HEADER } from "../wire/icmp.js";
 import { Icmpv6Type, isDiscovery, isListenerDiscovery } from "../wire/icmpv6.js";
 import {
   FRAGMENT_OFFSET,
@@ -43,11 +43,22 @@ import {
   ipv4HeaderLength,
   ipv4Protocol,
   ipv4Source,
+  MORE_FRAGMENTS,
   Protocol,
 } from "../wire/ipv4.js";
-import { Chain, HeaderChain, IPV6_HEADER, IPV6_SOURCE, ipv6NextHeader, ipv6PayloadLength } from "../wire/ipv6.js";
+import {
+  Chain,
+  FRAGMENT_BYTES,
+  fragmentWord,
+  HeaderChain,
+  IPV6_HEADER,
+  IPV6_SOURCE,
+  ipv6NextHeader,
+  ipv6PayloadLength,
+} from "../wire/ipv6.js";
 import { NDP_TARGET } from "../wire/ndp.js";
-import { UDP_HEADER, udpDestinationPort } from "../wire/udp.js";
+import { UDP_CHECKSUM, UDP_HEADER, udpDestinationPort } from "../wire/udp.js";
+import { openChecksum } from "../wire/vnet.js";
 import { buildAnnouncement } from "./announcement.js";
 import type { Egress } from "./egress.js";
 import { Guard, NOBODY, OURS, type Owned } from "./guard.js";
@@ -98,6 +109,8 @@ export class Switch {
   #segments: readonly { readonly link: number; readonly port: SegmentPort }[] = [];
   #flooded = 0;
   #owner = NOBODY;
+  /** Where the open checksum of the frame is that is looked at, or -1. */
+  #open = -1;
 
   constructor(options: SwitchOptions) {
     this.#view = new DataView(options.slab);
@@ -242,6 +255,9 @@ export class Switch {
 
   /** In whose name it speaks, and what it is. What is dropped is counted here. */
   #examine(link: number, ethernet: number, network: number, end: number, toGroup: boolean): Group {
+    // Whoever completes an open checksum writes there, after we have looked.
+    const open = openChecksum(this.#view, ethernet - VNET_HEADER);
+    this.#open = open < 0 ? -1 : ethernet + open;
     switch (etherType(this.#view, ethernet)) {
       case EtherType.IPv4:
         return this.#ipv4(link, network, end, toGroup);
@@ -261,9 +277,15 @@ export class Switch {
     const isMine = this.#guard.mayUseIPv4(link, source);
     if (!isMine && source !== 0) return this.#drop("switch.spoofed_ip");
     let port = -1;
-    if (ipv4Protocol(view, network) === Protocol.Udp && (ipv4Fragment(view, network) & FRAGMENT_OFFSET) === 0) {
-      const transport = network + ipv4HeaderLength(view, network);
-      if (transport + UDP_HEADER <= end) port = udpDestinationPort(view, transport);
+    const fragment = ipv4Fragment(view, network);
+    const protocol = ipv4Protocol(view, network);
+    const transport = network + ipv4HeaderLength(view, network);
+    if (transport < network + IPV4_HEADER) return this.#drop("stack.ip_malformed");
+    if (!this.#mayComplete(protocol, transport, (fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0)) {
+      return this.#drop("switch.bad_offload");
+    }
+    if (protocol === Protocol.Udp && (fragment & FRAGMENT_OFFSET) === 0 && transport + UDP_HEADER <= end) {
+      port = udpDestinationPort(view, transport);
     }
     // Who has no address yet may ask for one.
     if (source === 0) return port === DHCP_SERVER_PORT ? Group.Stack : this.#drop("switch.spoofed_ip");
@@ -281,13 +303,22 @@ export class Switch {
     if (hasSource && !this.#guard.mayUseIPv6(link, view, source)) return this.#drop("switch.spoofed_ip");
     let protocol = ipv6NextHeader(view, network);
     let transport = network + IPV6_HEADER;
-    if (protocol !== Protocol.Tcp && protocol !== Protocol.Udp && protocol !== Protocol.Icmpv6) {
+    const isExtended = protocol !== Protocol.Tcp && protocol !== Protocol.Udp && protocol !== Protocol.Icmpv6;
+    if (isExtended) {
       if (this.#chain.read(view, network, packetEnd, toGroup) !== Chain.Complete)
         return this.#drop("switch.bad_headers");
-      // A part of something bigger: neighbour discovery does not come so (RFC 6980).
-      if (this.#chain.fragment >= 0) return hasSource ? Group.Flood : this.#drop("switch.spoofed_ip");
       protocol = this.#chain.protocol;
       transport = this.#chain.transport;
+    }
+    const fragment = isExtended ? this.#chain.fragment : -1;
+    if (!this.#mayComplete(protocol, transport, fragment >= 0)) return this.#drop("switch.bad_offload");
+    if (fragment >= 0) {
+      // A part of something bigger: neighbour discovery does not come so (RFC 6980), but what has ports does.
+      if (!hasSource) return this.#drop("switch.spoofed_ip");
+      const hasPorts = protocol === Protocol.Udp && (fragmentWord(view, fragment) & FRAGMENT_BYTES) === 0;
+      if (!hasPorts || transport + UDP_HEADER > packetEnd) return Group.Flood;
+      const isServer = udpDestinationPort(view, transport) === DHCPV6_CLIENT_PORT;
+      return isServer ? this.#drop("switch.dhcp_server") : Group.Flood;
     }
     if (protocol === Protocol.Icmpv6) {
       if (transport + ICMP_HEADER > packetEnd) return this.#drop("stack.ip_malformed");
@@ -322,12 +353,31 @@ export class Switch {
   #arp(link: number, ethernet: number, network: number, end: number): Group {
     const view = this.#view;
     if (!isArp(view, network, end - network)) return this.#drop("stack.arp_malformed");
+    if (this.#open >= 0) return this.#drop("switch.bad_offload");
     if (!this.#guard.isHonestArp(link, view, network, ethernet + SOURCE_MAC)) return this.#drop("switch.spoofed_arp");
     const target = view.getInt32(network + ARP_TARGET_IP);
     // An announcement asks for itself (RFC 5227).
     if (target === view.getInt32(network + ARP_SENDER_IP)) return Group.Announcement;
     this.#owner = this.#guard.ipv4Owner(target);
     return Group.Question;
+  }
+
+  /**
+   * True where the open checksum, if there is one, is that of the protocol whose header is at `transport`, or of something that this one
+   * carries (a tunnel's inner packet): completing it changes nothing of what was looked at.
+   */
+  #mayComplete(protocol: number, transport: number, isFragment: boolean): boolean {
+    if (this.#open < 0) return true;
+    if (isFragment) return false;
+    const place = this.#open - transport;
+    switch (protocol) {
+      case Protocol.Icmpv6:
+        return place === ICMP_CHECKSUM;
+      case Protocol.Udp:
+        return place === UDP_CHECKSUM || place >= UDP_HEADER;
+      default:
+        return place >= 0;
+    }
   }
 
   #drop(counter: string): Group {

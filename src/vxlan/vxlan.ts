@@ -148,7 +148,8 @@ export class Vxlan implements SegmentPort, DatagramHandler {
       counters.add("vxlan.bad_offload");
       return;
     }
-    if (segmenter.longest > ETHERNET_HEADER + this.#options.mtu) {
+    const size = VXLAN_HEADER + segmenter.longest;
+    if (segmenter.longest > ETHERNET_HEADER + this.#options.mtu || size > LONGEST_RUN) {
       counters.add("vxlan.too_long");
       return;
     }
@@ -156,7 +157,6 @@ export class Vxlan implements SegmentPort, DatagramHandler {
     const remote = isGroupMac(view, ethernet)
       ? -1
       : this.#learned.find(macHigh(view, ethernet), macLow(view, ethernet));
-    const size = VXLAN_HEADER + segmenter.longest;
     // The segments of one frame lie behind each other, as many as leave together.
     const most = Math.min(frames, Math.floor(LONGEST_RUN / size));
     for (let first = 0; first < frames; first += most) {

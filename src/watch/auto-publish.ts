@@ -10,10 +10,11 @@
  * TCP only. A TCP server says what it is by listen(). A UDP server only binds, as many clients do: DHCP's at 68, NTP's at 123,
  * a resolver's at any port; and what is opened to everybody by a guess would be theirs.
  *
- * Bounds: MAX_OPEN ports at once; that there are more is told once.
+ * Bounds: MAX_OPEN ports at once; that there are more is told once. LINES_PER_SECOND of the log (policy/line-limit.ts).
  */
 import { NetnsError } from "../errors.js";
 import type { Log, PublishSpec } from "../policy/config.js";
+import { LineLimit } from "../policy/line-limit.js";
 import type { OpenPort } from "../publish/listeners.js";
 import { type Address, equalAddress } from "../wire/address.js";
 
@@ -44,20 +45,24 @@ export class AutoPublish {
   readonly #open = new Map<number, OpenPort>();
   /** Ports that the host refused, and when to try again. */
   readonly #refused = new Map<number, number>();
+  readonly #limit: LineLimit;
   #toldLimit = false;
 
   constructor(options: AutoPublishOptions) {
     this.#options = options;
+    this.#limit = new LineLimit(options.now, (lines) =>
+      options.log.warn(`${lines} more ports came or went, not told one by one`),
+    );
   }
 
   /** For PortWatch.watch(). */
   readonly look = (listening: ReadonlySet<number>): void => {
-    const { ports, log } = this.#options;
+    const { ports } = this.#options;
     for (const [port, open] of this.#open) {
       if (listening.has(port)) continue;
       ports.removePort(open);
       this.#open.delete(port);
-      log.info(`port ${port}: the sandbox does not listen any more, closed on the host`);
+      this.#tell("info", `port ${port}: the sandbox does not listen any more, closed on the host`);
     }
     for (const port of this.#refused.keys()) if (!listening.has(port)) this.#refused.delete(port);
     for (const port of listening) if (!this.#open.has(port)) this.#try(port);
@@ -76,13 +81,19 @@ export class AutoPublish {
     try {
       this.#open.set(port, ports.addPort({ protocol: "tcp", host, hostPort: port, insidePort: port }));
       this.#refused.delete(port);
-      log.info(`port ${port}: the sandbox listens, opened on the host`);
+      this.#tell("info", `port ${port}: the sandbox listens, opened on the host`);
     } catch (error) {
       if (!(error instanceof NetnsError)) throw error;
       if (error.code === "NAMESPACE") return; // the sandbox has ended just now
-      if (again === undefined) log.warn(`${reason(error)}; it is tried again for as long as the sandbox listens there`);
+      if (again === undefined) {
+        this.#tell("warn", `${reason(error)}; it is tried again for as long as the sandbox listens there`);
+      }
       this.#refused.set(port, now() + RETRY_MS);
     }
+  }
+
+  #tell(level: "info" | "warn", line: string): void {
+    if (this.#limit.mayTell()) this.#options.log[level](line);
   }
 
   #byHand(port: number): boolean {

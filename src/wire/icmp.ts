@@ -5,6 +5,7 @@
 import { addWords, checksum } from "./checksum.js";
 
 export const ICMP_HEADER = 8;
+export const ICMP_CHECKSUM = 2;
 
 export enum IcmpType {
   EchoReply = 0,

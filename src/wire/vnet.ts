@@ -36,6 +36,12 @@ export const vnetChecksumOffset = (view: DataView, at: number): number => view.g
 /** num_buffers: neither read nor written by a TAP. */
 export const vnetBuffers = (view: DataView, at: number): number => view.getUint16(at + 10, true);
 
+/** Where the checksum is that the header leaves to the receiver, from the frame's first byte; -1: it leaves none. */
+export function openChecksum(view: DataView, at: number): number {
+  if ((vnetFlags(view, at) & VnetFlag.NeedsChecksum) === 0) return -1;
+  return vnetChecksumStart(view, at) + vnetChecksumOffset(view, at);
+}
+
 export function setVnetBuffers(view: DataView, at: number, value: number): void {
   view.setUint16(at + 10, value, true);
 }

@@ -52,6 +52,19 @@ test("a detached server: published, its log followed, and gone when its command 
   await nothingLeft(bed, before);
 });
 
+test("a log that is followed while its older half is dropped repeats nothing", async (t) => {
+  const bed = await Bed.create(t);
+  const script = 'read -r go </tmp/go; for ((i = 1; i <= 400000; i++)); do echo "line $i"; done';
+  await bed.host(["mkfifo", "/tmp/go"]).succeed();
+  await bed.netns(["create", "writer", "--", "bash", "-c", script]).succeed();
+  const followed = bed.netns(["logs", "-f", "writer"]);
+  await followed.pid;
+  await bed.host(["sh", "-c", "echo >/tmp/go"]).succeed();
+  const lines = [...(await followed.succeed(60_000)).matchAll(/^line (\d+)$/gm)].map((match) => Number(match[1]));
+  t.is(lines.at(-1), 400_000);
+  t.true(lines.every((line, i) => i === 0 || line > lines[i - 1]));
+});
+
 test("run --name: others see it, enter it and end it", async (t) => {
   const bed = await Bed.create(t);
   const before = await withRuntime(bed);

@@ -22,7 +22,7 @@ static const struct {
     CALL(clone), CALL(kill), CALL(tgkill), CALL(tkill), CALL(rt_sigqueueinfo), CALL(rt_tgsigqueueinfo), CALL(fchmod), CALL(fchown),
     CALL(setuid), CALL(setresuid), CALL(setgid), CALL(setgroups), CALL(setsid), CALL(setpgid), CALL(capset), CALL(prlimit64),
     CALL(setpriority), CALL(sched_setaffinity), CALL(prctl), CALL(ioctl), CALL(fcntl), CALL(socket), CALL(socketpair),
-    CALL(setsockopt), CALL(getsockopt), CALL(close), CALL(dup), CALL(getpid), CALL(gettid), CALL(seccomp), CALL(memfd_create), CALL(mq_open),
+    CALL(setsockopt), CALL(getsockopt), CALL(bind), CALL(close), CALL(dup), CALL(getpid), CALL(gettid), CALL(seccomp), CALL(memfd_create), CALL(mq_open),
     CALL(shmget), CALL(timer_create), CALL(sendfile), CALL(vmsplice),
 #ifdef SYS_open
     CALL(open), CALL(creat), CALL(unlink), CALL(rename), CALL(mkdir), CALL(rmdir), CALL(link), CALL(symlink), CALL(chmod), CALL(chown),

@@ -149,6 +149,7 @@ const PATHS: Call[] = [
   ["socket", 2, 1, 262],
   ["socketpair", 1, 2, 0, ""],
   ["socketpair", 2, 1, 0, ""],
+  ["bind", "@socket", "\x01\x00/tmp/a-file-that-nobody-wants", 110],
 ];
 
 test.serial("a path is EACCES, whoever takes one; so is a socket that is none of the internet's", async (t) => {
@@ -207,6 +208,8 @@ test.serial(
       ["setsockopt", "@socket", SOL_TCP, 31 /* TCP_ULP */, "tls", 3],
       ["setsockopt", "@socket", SOL_TCP, 19 /* TCP_REPAIR */, "", 4],
       ["setsockopt", "@udp", 17, 100 /* UDP_ENCAP */, "", 4],
+      ["setsockopt", "@socket", 0, 16 /* IP_IPSEC_POLICY */, "", 4],
+      ["setsockopt", "@socket6", 41, 34 /* IPV6_IPSEC_POLICY */, "", 4],
       ["setsockopt", "@socket", 263 /* SOL_PACKET */, 1, "", 4],
       ["getsockopt", "@socket", 0, 64 /* IPT_SO_GET_INFO */, "", ""],
     ];

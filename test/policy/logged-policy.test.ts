@@ -1,6 +1,7 @@
 import test from "ava";
 import { type Log, SILENT_LOG } from "../../src/policy/config.js";
-import { LINES_PER_SECOND, LoggedPolicy } from "../../src/policy/logged-policy.js";
+import { LINES_PER_SECOND } from "../../src/policy/line-limit.js";
+import { LoggedPolicy } from "../../src/policy/logged-policy.js";
 import type { Verdict } from "../../src/policy/policy.js";
 import { endpoint, parseAddress } from "../../src/wire/address.js";
 import { Reject } from "../../src/wire/reject.js";

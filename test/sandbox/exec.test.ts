@@ -202,6 +202,24 @@ for (const victim of ["caller", "keeper"] as const) {
   });
 }
 
+test("a signal that comes as the command ends does not hide how it ended", async (t) => {
+  const script = "trap 'exit 3' USR2; echo up; while :; do sleep 0.02; done";
+  const { caller, keeper, command, ended } = await running(t, words(await hold(t)), script);
+  // The keeper finds both at once: that the command has ended, and a signal for it, which it leaves unread.
+  process.kill(keeper, "SIGSTOP");
+  t.true(await until(() => statField(keeper, 3) === "T", 2000));
+  process.kill(command, "SIGUSR2");
+  t.true(await until(() => statField(command, 3) === "Z", 2000));
+  process.kill(caller, "SIGUSR1");
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  process.kill(caller, "SIGSTOP");
+  t.true(await until(() => statField(caller, 3) === "T", 2000));
+  process.kill(keeper, "SIGCONT");
+  t.true(await until(() => statField(keeper, 3) === "Z", 2000));
+  process.kill(caller, "SIGCONT");
+  t.deepEqual(await ended, [3, null]);
+});
+
 test("what a command left running stays in the sandbox until that ends", async (t) => {
   const sandbox = await hold(t);
   const { code } = await exec(words(sandbox), "sh", "-c", "setsid sleep 2345.6 >/dev/null 2>&1 &");

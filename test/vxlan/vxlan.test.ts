@@ -395,6 +395,17 @@ test("packets longer than the MTU, and virtio headers that lie, are dropped and 
   t.deepEqual([rig.count("vxlan.too_long"), rig.count("vxlan.bad_offload")], [1, 1]);
 });
 
+test("a packet that no datagram can carry is dropped, whatever the MTU", async (t) => {
+  const rig = new Rig({ mtu: 65_521 });
+  const [red] = await rig.hosts("red");
+  rig.sent();
+  red.say(packet(here(red), FAR, new Uint8Array(65_507 - 8 - 14 - 28)));
+  t.is(rig.sent().length, 2, "to both remotes");
+  red.say(packet(here(red), FAR, new Uint8Array(65_507 - 8 - 14 - 28 + 1)));
+  t.is(rig.sent().length, 0);
+  t.is(rig.count("vxlan.too_long"), 1);
+});
+
 test("a network with both families of remotes has a socket for each; a port that is taken is told", async (t) => {
   const six = endpoint(parseAddress("2001:db8::20"), 4789);
   const rig = new Rig({ remotes: [ALPHA, six] });

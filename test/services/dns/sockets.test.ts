@@ -271,7 +271,23 @@ test("a connection that says nothing, or no query, is ended; there are not more 
   }
   const all = Array.from({ length: CONVERSATIONS }, () => bench.connect());
   t.true(all.every(({ socket }) => socket >= 0));
-  t.is(bench.connect().socket, -ECONNREFUSED);
-  bench.turn(() => network.sockets.reset(all[0].socket));
-  t.true(bench.connect().socket >= 0, "one that ended makes room");
+  const say = (connection: { socket: number }, bytes: Uint8Array) =>
+    bench.turn(() => void network.sockets.sendCopy(connection.socket, bytes));
+  say(all[0], framed(query("www.example")));
+  all.push(bench.connect());
+  t.deepEqual([all[0].ended, all[1].ended], [false, true], "the one that has waited longest makes room");
+  for (const each of all) if (!each.ended && each !== all[0]) say(each, framed(query("www.example")));
+  t.is(bench.connect().socket, -ECONNREFUSED, "all of them wait for answers");
+  network.pass(5000);
+  t.true(bench.connect().socket >= 0, "and have them");
+});
+
+test("bytes that make no question do not keep a connection open", (t) => {
+  const bench = new Bench();
+  const { network } = bench;
+  const dribbling = bench.connect();
+  network.pass(IDLE_MS - 10);
+  bench.turn(() => void network.sockets.sendCopy(dribbling.socket, Uint8Array.of(0)));
+  network.pass(20);
+  t.true(dribbling.ended);
 });
