@@ -254,6 +254,7 @@ export class Server {
   #claimOf(name: string, peer: Peer): Claim {
     const claim = this.#claims.get(name);
     if (claim?.peer.gone === peer.gone) return claim;
+    if (this.#isEnding) throw this.#ends();
     throw new NetnsError("INTERNAL", `the name ${name} was not claimed before`);
   }
 
@@ -401,6 +402,7 @@ export class Server {
     this.#used = true;
     this.#isEnding = true; // whoever is just joining is shown out
     await Promise.all(this.residents().map((resident) => resident.remove()));
+    for (const [name, claim] of [...this.#claims]) this.#forgetClaim(name, claim);
     this.#look();
   }
 

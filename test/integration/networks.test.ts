@@ -99,6 +99,47 @@ test("ten members: every pair exchanges a ping and 10 MB, checked", async (t) =>
   );
 });
 
+test("what is nothing to a network, or to a sandbox with a name, is wrong use, and nothing is made of it", async (t) => {
+  const bed = await Bed.create(t);
+  for (const options of [
+    ["-p", "8080:80"],
+    ["--host-ip", "127.0.2.2"],
+    ["--mac", "02:00:00:00:00:01"],
+    ["--shards", "2"],
+    ["-v"],
+    ["--log-file", "/tmp/log"],
+    ["--vxlan", "7", "--remote", "192.0.2.7", "--mtu", "65486"],
+  ]) {
+    const { code, stderr } = await bed.netns(["network", "create", "demo", ...options]).exit();
+    t.is(code, 2, stderr);
+    t.regex(stderr, /^netns-rootless: --[a-z-]+.*\n$/);
+  }
+  for (const option of [["-v"], ["--log-file", "/tmp/log"]]) {
+    t.is((await bed.netns(["create", "web", ...option]).exit()).code, 2);
+  }
+  t.is(await bed.netns(["network", "ls"]).succeed(), "NAME  SUBNETS  MEMBERS  STAYS  UP\n");
+});
+
+test("a network that somebody is just joining is in use; by force it ends all the same", async (t) => {
+  const bed = await Bed.create(t);
+  await bed.netns(["network", "create", "demo"]).succeed();
+  const script = `
+import socket, json, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect("/tmp/netns-rootless/network-demo.sock")
+s.send(json.dumps({"id": 1, "op": "claim", "name": "red"}).encode())
+s.recv(65536)
+print("claimed", flush=True)
+sys.stdin.read()
+`;
+  const joining = bed.host(["python3", "-c", script]);
+  await joining.until(/claimed/);
+  const refused = await bed.netns(["network", "rm", "demo"]).exit();
+  t.is(refused.code, 2);
+  t.regex(refused.stderr, /the network demo is in use by red; end them first, or add --force/);
+  t.is(await bed.netns(["network", "rm", "--force", "demo"]).succeed(), "demo\n");
+  t.is(await bed.netns(["network", "ls"]).succeed(), "NAME  SUBNETS  MEMBERS  STAYS  UP\n");
+});
+
 test("fifty members take less than 150 MB together, and rm --all leaves nothing", async (t) => {
   const bed = await Bed.create(t);
   const before = await withRuntime(bed);

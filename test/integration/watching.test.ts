@@ -229,6 +229,9 @@ test.serial("run --pcap with a name, in a network, and detached: from the first 
 
 test.serial("what cannot be captured is told", async (t) => {
   const bed = await Bed.create(t);
+  await bed.host(["sh", "-c", "echo older >/tmp/older.pcapng"]).succeed();
+  t.is((await bed.netns(["capture", "nobody", "-w", "/tmp/older.pcapng"]).exit()).code, 2);
+  t.is(await bed.host(["cat", "/tmp/older.pcapng"]).succeed(), "older\n", "a file is not emptied for nothing");
   await twoMembers(bed);
   const wrong = async (args: string[], code: number, message: RegExp) => {
     const outcome = await shell(bed, `netns capture ${args.join(" ")} </dev/null | cat; exit \${PIPESTATUS[0]}`).exit();
