@@ -1,10 +1,12 @@
 // The few system calls that Node has not, or loads much for.
 #include "system.h"
 
+#include <link.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -201,6 +203,41 @@ napi_value collect_garbage(napi_env env, napi_callback_info) {
   return nullptr;
 }
 
+constexpr uintptr_t kHugePage = 1 << 21;
+
+// Memory of no file can be told to be wiped by a fork, which is taken back at once; a file's is EINVAL. See madvise(2).
+bool isOfFile(uintptr_t at, size_t page) {
+  if (madvise(reinterpret_cast<void*>(at), page, MADV_WIPEONFORK) != 0) return errno == EINVAL;
+  madvise(reinterpret_cast<void*>(at), page, MADV_KEEPONFORK);
+  return false;
+}
+
+// Node's --use-largepages puts its code elsewhere, in whole huge pages.
+bool isAllOfFile(uintptr_t first, uintptr_t end, size_t page) {
+  for (uintptr_t at = first; at < end; at = (at + kHugePage) & ~(kHugePage - 1)) {
+    if (!isOfFile(at, page)) return false;
+  }
+  return true;
+}
+
+// Of one program or library: all that was never written, and so is the same as in its file.
+int forget_object(dl_phdr_info* object, size_t, void*) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr)& part = object->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD || (part.p_flags & PF_W) != 0) continue;
+    const uintptr_t from = object->dlpi_addr + part.p_vaddr;
+    const uintptr_t first = from & ~(page - 1), end = (from + part.p_memsz + page - 1) & ~(page - 1);
+    if (isAllOfFile(first, end, page)) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+napi_value forget_code(napi_env, napi_callback_info) {
+  dl_iterate_phdr(forget_object, nullptr);
+  return nullptr;
+}
+
 }  // namespace
 }  // namespace netns
 
@@ -216,6 +253,7 @@ napi_value system_init(napi_env env, napi_value exports) {
       {"hasReaderGone", netns::has_reader_gone},
       {"fillRandom", netns::fill_random},
       {"collectGarbage", netns::collect_garbage},
+      {"forgetCode", netns::forget_code},
       {"sendPacket", netns::send_packet},
       {"receivePacket", netns::receive_packet},
   };

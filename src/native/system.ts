@@ -43,6 +43,11 @@ export interface SystemBinding {
   /** Collects all garbage of this thread's heap now, some milliseconds in a heap like ours, and makes the heap as small as it can be. */
   collectGarbage(): void;
   /**
+   * Lets go of the pages of all programs and libraries of this process that are as in their files: they come back from the page cache, one
+   * by one, when they are used. Where Node has put its code elsewhere (`--use-largepages`), that stays.
+   */
+  forgetCode(): void;
+  /**
    * flock(2), exclusive; closing the descriptor unlocks. Returns 0 or -errno, -EAGAIN where another one has the lock.
    * @param wait try for some 4 ms, in which nothing else happens here; who wants to wait longer tries again after a pause
    */

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { getHeapSpaceStatistics } from "node:v8";
 import test from "ava";
 import { collectGarbage } from "../../src/cli/garbage.js";
@@ -20,4 +21,26 @@ test("garbage goes, and the room that it took in the young generation with it", 
   t.true(after.heapTotal < before.heapTotal - 4 * MEBI, `${before.heapTotal} to ${after.heapTotal} bytes`);
   t.true(Math.abs(after.external - before.external) < MEBI, `${before.external} to ${after.external} bytes`);
   t.is(kept.length, 20_000);
+});
+
+/** Has a process of its own do this, with `collectGarbage` and `ofFiles`, the resident kilobytes of files, such as code. */
+function alone(script: string, ...options: string[]): unknown {
+  const module = JSON.stringify(new URL("../../src/cli/garbage.js", import.meta.url).href);
+  const ofFiles = `() => Number(require("fs").readFileSync("/proc/self/status", "utf8").match(/^RssFile:\\s+(\\d+) kB$/m)[1])`;
+  const whole = `import(${module}).then(({ collectGarbage }) => { const ofFiles = ${ofFiles}; ${script} })`;
+  const { stdout, stderr } = spawnSync(process.execPath, [...options, "-e", whole], { encoding: "utf8" });
+  return stderr === "" ? JSON.parse(stdout) : stderr;
+}
+
+test("code that was only wanted under load is let go, and is there when it is wanted again", (t) => {
+  const [before, after, text] = alone(
+    "const before = ofFiles(); collectGarbage(); const after = ofFiles(); console.log(JSON.stringify([before, after, new Intl.NumberFormat('en').format(1234)]))",
+  ) as [number, number, string];
+  t.true(after < before / 2, `${before} to ${after} kB`);
+  t.is(text, "1,234");
+});
+
+test("code that Node has put into memory of no file stays", (t) => {
+  const works = "collectGarbage(); console.log(JSON.stringify(new Intl.NumberFormat('en').format(1234)))";
+  t.is(alone(works, "--use-largepages=silent"), "1,234");
 });

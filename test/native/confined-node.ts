@@ -101,6 +101,7 @@ await note("time", () => sleep(5, "slept"));
 await note("memory", () => {
   for (let i = 0; i < 50; i++) new Uint8Array(1 << 22).fill(i);
   native().collectGarbage();
+  native().forgetCode();
   return "collected";
 });
 await note("threads' end", () => early.terminate());
