@@ -1,6 +1,6 @@
 /** Debian's buildah, which finds slirp4netns by its PATH and so finds ours: `buildah run` in a container from scratch. */
 import test from "ava";
-import { Bed, HOST, IPV6 } from "../../bed/bed.js";
+import { Bed, eventually, HOST, IPV6 } from "../../bed/bed.js";
 import { captured } from "../../bed/capture.js";
 import { added, nothingLeft, state } from "../../bed/leftovers.js";
 import { nameServer, webServer } from "../../bed/services.js";
@@ -39,8 +39,13 @@ echo done; busybox sleep 300`;
   t.is(running.length, 1, "it was ours that ran");
   t.regex(running[0] ?? "", / tap0$/);
 
-  const sleeping = (await added(bed, before)).map((line) => line.match(/^process (\d+) busybox sleep 300$/)?.[1]);
-  await bed.kill(Number(sleeping.find((pid) => pid !== undefined)), "KILL");
+  let sleeping = 0;
+  await eventually(10_000, "it does not sleep", async () => {
+    const found = (await added(bed, before)).map((line) => line.match(/^process (\d+) busybox sleep 300$/)?.[1]);
+    sleeping = Number(found.find((pid) => pid !== undefined));
+    return sleeping > 0;
+  });
+  await bed.kill(sleeping, "KILL");
   await run.exit(PATIENCE);
   await nothingLeft(bed, before, 20_000);
 });
