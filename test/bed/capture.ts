@@ -20,7 +20,7 @@ export const isCapturing = DIRECTORY !== undefined;
 export function startCaptures(programs: string, title: string): string {
   const name = `${process.pid}-${++beds}-${title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 80)}`;
   return `python3 ${programs}/captures.py ${CAPTURES} '${DIRECTORY}/${name}' >'${DIRECTORY}/${name}.log' 2>&1 & captures=$!
-    until [ -e ${CAPTURES}/ready ]; do sleep 0.02; done`;
+    until [ -e ${CAPTURES}/ready ]; do kill -0 $captures || break; sleep 0.02; done; [ -e ${CAPTURES}/ready ]`;
 }
 
 /** What it does at the end. */
