@@ -2,8 +2,8 @@
 Types into a terminal and waits for answers: terminal.py RUNNER, run by terminal.test.ts and exec.test.ts. RUNNER is the beginning
 of a command line that runs its end in a sandbox. Says what did not come.
 
-Commands that get a signal right after their first word exec their program, or are bash: a dash that is just starting a
-child loses a Ctrl-C, and never reports a Ctrl-Z, in any terminal.
+Commands that get a signal right after their first word exec their program: a shell that is just starting a child loses a Ctrl-C
+(which then is the child's alone, and gone with its exec), and a dash never reports a Ctrl-Z, in any terminal.
 """
 import fcntl, os, pty, re, select, struct, sys, termios, time
 
@@ -70,7 +70,7 @@ run("stty size", "33 77\r\n", "IN> ")
 run("exit 5", "OUT> ")
 run("echo code=$?", "code=5\r\n", "OUT> ")
 # A plain command: stops and continues as one job with the program around it, and gets Ctrl-C once.
-run(f"{runner} bash -c 'trap \"echo o\"ne INT; echo r''uns; sleep 1000; echo w''oken; sleep 0.3'", "runs\r\n")
+run(f"{runner} bash -c 'trap \"echo o\"ne INT; sh -c \"echo r\\\"\\\"uns; exec sleep 1000\"; echo w''oken; sleep 0.3'", "runs\r\n")
 type_in("\x1a")
 wait_for("Stopped")
 wait_for("OUT> ")
