@@ -18,6 +18,7 @@ export async function logs(name: string, options: { follow?: boolean | undefined
     const writeNew = async () => {
       for (;;) {
         at = goOnAt(fd, at, last);
+        last = last.subarray(Math.max(0, last.length - at)); // what is there of it before that place
         const bytes = Buffer.alloc(CHUNK);
         const length = readSync(fd, bytes, 0, CHUNK, at);
         if (length === 0) return;
@@ -46,8 +47,13 @@ export async function logs(name: string, options: { follow?: boolean | undefined
  */
 function goOnAt(fd: number, at: number, last: Buffer): number {
   if (readAt(fd, at - last.length, last.length).equals(last)) return at;
-  const found = readAt(fd, 0, fstatSync(fd).size).lastIndexOf(last);
-  return found < 0 ? 0 : found + last.length;
+  const whole = readAt(fd, 0, fstatSync(fd).size);
+  const found = whole.lastIndexOf(last);
+  if (found >= 0) return found + last.length;
+  // Of what was read, only the end may be left.
+  let length = Math.min(last.length, whole.length);
+  while (length > 0 && !whole.subarray(0, length).equals(last.subarray(last.length - length))) length--;
+  return length;
 }
 
 function readAt(fd: number, at: number, most: number): Buffer {

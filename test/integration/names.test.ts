@@ -65,6 +65,21 @@ test("a log that is followed while its older half is dropped repeats nothing", a
   t.true(lines.every((line, i) => i === 0 || line > lines[i - 1]));
 });
 
+test("a log that is followed goes on where only the end of what was read is left of it", async (t) => {
+  const bed = await Bed.create(t);
+  // What is kept begins with a line: here, with the last hundred bytes.
+  const script = `head -c 2031600 /dev/zero | tr '\\0' x; echo; printf y%.0s {1..100}; read -r go </tmp/go
+head -c 100000 /dev/zero | tr '\\0' z; echo; echo end`;
+  await bed.host(["mkfifo", "/tmp/go"]).succeed();
+  await bed.netns(["create", "writer", "--", "bash", "-c", script]).succeed();
+  const followed = bed.netns(["logs", "-f", "writer"]);
+  await followed.until(/y{100}/);
+  await bed.host(["sh", "-c", "echo >/tmp/go"]).succeed();
+  const output = await followed.succeed(60_000);
+  t.regex(output, /^x{1000,}\ny{100}z{100000}\nend\n$/);
+  t.is(output.length, 2_031_600 + 1 + 100 + 100_000 + 5);
+});
+
 test("run --name: others see it, enter it and end it", async (t) => {
   const bed = await Bed.create(t);
   const before = await withRuntime(bed);
