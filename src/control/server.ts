@@ -193,6 +193,7 @@ export class Server {
       lease?.release();
       network.closePorts(ports);
       await sandbox?.release();
+      await network.settle(); // then the ports can be taken again
       throw error;
     }
   }
@@ -353,20 +354,21 @@ export class Server {
     this.#resident(fields).signal(text(fields.signal) as NodeJS.Signals, fields.fromTerminal === true); // unknown ones go nowhere
   }
 
-  #addPort(fields: Readonly<Record<string, unknown>>, peer: Peer): void {
+  async #addPort(fields: Readonly<Record<string, unknown>>, peer: Peer): Promise<void> {
     const resident = this.#resident(fields);
     const added: ReturnType<Resident["member"]["addPort"]>[] = [];
     try {
       for (const spec of this.#parts.parsePorts([text(fields.spec)], null).publish)
         added.push(resident.member.addPort(spec));
     } catch (error) {
-      for (const port of added) resident.member.removePort(port);
+      for (const port of added) void resident.member.removePort(port);
+      await this.#parts.network.settle();
       throw error;
     }
     tellSandboxes(peer, [resident.info()]);
   }
 
-  #removePort(fields: Readonly<Record<string, unknown>>): void {
+  async #removePort(fields: Readonly<Record<string, unknown>>): Promise<void> {
     const { member, ...resident } = this.#resident(fields);
     const { port, protocol, address } = fields;
     const matching = member.published.filter(
@@ -381,7 +383,7 @@ export class Server {
         `host port ${port} is not published by ${resident.name}; see netns-rootless port ls ${resident.name}`,
       );
     }
-    for (const each of matching) member.removePort(each);
+    await Promise.all(matching.map((port) => member.removePort(port)));
   }
 
   #openProxy(place: unknown): { at: string } {

@@ -46,6 +46,8 @@ export type Ending = "left" | "down" | "closed";
 export interface MemberHost {
   drain(member: Member, milliseconds: number): Promise<void>;
   leave(member: Member): void;
+  /** Settles when what was ordered until now has been carried out, or nothing will be any more. Never rejects. */
+  settle(): Promise<void>;
 }
 
 export class Member {
@@ -109,11 +111,13 @@ export class Member {
   }
 
   /**
-   * Publishes a port no more: at once nobody new is let in. TCP connections that were accepted stay until they end, UDP
-   * clients are forgotten. False where it is not one of `published`.
+   * Publishes a port no more: nobody new is let in. TCP connections that were accepted stay until they end, UDP clients are
+   * forgotten. Settles when others can have the host's port: true, or false where it was not one of `published`.
    */
-  removePort(port: OpenPort): boolean {
-    return this.ports.remove(port);
+  async removePort(port: OpenPort): Promise<boolean> {
+    if (!this.ports.remove(port)) return false;
+    await this.#host.settle();
+    return true;
   }
 
   /**

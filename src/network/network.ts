@@ -361,12 +361,10 @@ export class Network implements MemberHost {
     const { v4, v6 } = this.#subnets(lease);
     ports.join({ link, v4, v6, inside: sandbox });
     for (const host of membership.automatic ?? []) publishListening(member, host, this.#config.log);
-    await new Promise<void>((resolve) => {
-      this.#turns.enter(() => {
-        if (this.#members[link] === member) this.#announce(member);
-        setImmediate(resolve); // by then the turn is over, and the frames are written
-      }, resolve);
+    this.#turns.enter(() => {
+      if (this.#members[link] === member) this.#announce(member);
     });
+    await this.settle();
     return member;
   }
 
@@ -389,6 +387,12 @@ export class Network implements MemberHost {
       }
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
+  }
+
+  /** See MemberHost. */
+  settle(): Promise<void> {
+    // When setImmediate comes the turn is over, and its commands are carried out.
+    return new Promise((resolve) => this.#turns.enter(() => setImmediate(resolve), resolve));
   }
 
   /** See Member.leave(). */

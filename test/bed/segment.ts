@@ -74,7 +74,7 @@ createInterface({ input: process.stdin }).on("line", async (line) => {
   const published = member.published.find(({ port }) => port === Number(host));
   if (verb === "publish") {
     member.addPort({ protocol: "tcp", host: null, hostPort: Number(host), insidePort: Number(insidePort) });
-  } else if (verb === "unpublish" && published !== undefined) member.removePort(published);
+  } else if (verb === "unpublish" && published !== undefined) await member.removePort(published);
   else if (verb === "leave") await member.leave();
   else throw new Error(`what is ${line}?`);
   console.log(`done ${line}`);

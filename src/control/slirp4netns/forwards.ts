@@ -14,14 +14,14 @@ export interface Forward {
   readonly guestPort: number;
 }
 
-/** Opens one; returns what closes it. Throws where the port cannot be had. */
-export type OpenForward = (forward: Forward) => () => void;
+/** Opens one; returns what closes it and settles when it is closed. Throws where the port cannot be had. */
+export type OpenForward = (forward: Forward) => () => Promise<unknown>;
 
 const MAX_FORWARDS = 4096;
 
 export class Forwards {
   readonly #open: OpenForward;
-  readonly #entries = new Map<number, { readonly forward: Forward; readonly close: () => void }>();
+  readonly #entries = new Map<number, { readonly forward: Forward; readonly close: () => Promise<unknown> }>();
   #nextId = 1;
 
   constructor(open: OpenForward) {
@@ -31,7 +31,7 @@ export class Forwards {
   /** Its number; null where the port cannot be had, or where there are too many. */
   add(forward: Forward): number | null {
     if (this.#entries.size >= MAX_FORWARDS) return null;
-    let close: () => void;
+    let close: () => Promise<unknown>;
     try {
       close = this.#open(forward);
     } catch {
@@ -42,12 +42,12 @@ export class Forwards {
     return id;
   }
 
-  /** False where there is none of this number. */
-  remove(id: number): boolean {
+  /** Settles when others can have the port. False where there is none of this number. */
+  async remove(id: number): Promise<boolean> {
     const entry = this.#entries.get(id);
     if (entry === undefined) return false;
     this.#entries.delete(id);
-    entry.close();
+    await entry.close();
     return true;
   }
 
@@ -56,6 +56,6 @@ export class Forwards {
   }
 
   close(): void {
-    for (const id of [...this.#entries.keys()]) this.remove(id);
+    for (const id of [...this.#entries.keys()]) void this.remove(id);
   }
 }

@@ -23,8 +23,8 @@ type Fields = Readonly<Record<string, unknown>>;
 
 export const TOO_LARGE_ANSWER = refused("too large message");
 
-/** The answer to a request, as far as it came. */
-export function answer(request: Uint8Array, forwards: Forwards, guest: Guest): string {
+/** The answer to a request, as far as it came: when it has been carried out. Never rejects. */
+export async function answer(request: Uint8Array, forwards: Forwards, guest: Guest): Promise<string> {
   if (request.length >= TOO_LARGE) return TOO_LARGE_ANSWER;
   let parsed: unknown;
   try {
@@ -150,7 +150,7 @@ function entry(id: number, { protocol, hostAddress, hostPort, guestAddress, gues
   };
 }
 
-function remove(given: Fields, forwards: Forwards): string {
+async function remove(given: Fields, forwards: Forwards): Promise<string> {
   const id = typeof given.id === "number" ? Math.trunc(given.id) : 0;
-  return forwards.remove(id) ? JSON.stringify({ return: {} }) : refused("remove_hostfwd: bad arguments.id");
+  return (await forwards.remove(id)) ? JSON.stringify({ return: {} }) : refused("remove_hostfwd: bad arguments.id");
 }

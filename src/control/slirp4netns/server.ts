@@ -21,15 +21,15 @@ const MAX_CLIENTS = 64;
 
 export class ApiSocket {
   readonly #server: Server;
-  readonly #answer: (request: Uint8Array) => string;
+  readonly #answer: (request: Uint8Array) => Promise<string>;
   /** In the order in which they came. */
   readonly #clients = new Set<Socket>();
 
   /**
    * Listens at a path, in the place of what may have been there. Rejects with a NetnsError.
-   * @param answer gives the answer to a request, whatever it may be
+   * @param answer gives the answer to a request, whatever it may be; never rejects
    */
-  static open(path: string, answer: (request: Uint8Array) => string): Promise<ApiSocket> {
+  static open(path: string, answer: (request: Uint8Array) => Promise<string>): Promise<ApiSocket> {
     return new Promise((resolve, reject) => {
       const fail = (error: Error) => {
         reject(
@@ -50,7 +50,7 @@ export class ApiSocket {
     });
   }
 
-  private constructor(server: Server, answer: (request: Uint8Array) => string) {
+  private constructor(server: Server, answer: (request: Uint8Array) => Promise<string>) {
     this.#server = server;
     this.#answer = answer;
     // Out of descriptors, say: that client is lost, the next one may not be.
@@ -73,7 +73,7 @@ export class ApiSocket {
     const finish = () => {
       if (answered) return;
       answered = true;
-      socket.end(this.#answer(Buffer.concat(pieces)));
+      this.#answer(Buffer.concat(pieces)).then((text) => socket.end(text));
       socket.resume(); // what still comes is nothing to us, but the end of the client's side is
       restart();
     };

@@ -107,7 +107,9 @@ def ask(request):
 ids = [ask({"execute": "add_hostfwd", "arguments": {"proto": "tcp", "host_port": 10000 + i, "guest_port": 80}})["return"]["id"] for i in range(1000)]
 assert len(set(ids)) == 1000
 assert len(ask({"execute": "list_hostfwd"})["entries"]) == 1000
-for i in ids: assert ask({"execute": "remove_hostfwd", "arguments": {"id": i}}) == {"return": {}}
+for port, i in enumerate(ids, 10000):
+    assert ask({"execute": "remove_hostfwd", "arguments": {"id": i}}) == {"return": {}}
+    with socket.socket() as other: other.bind(("", port)); other.listen() # free as soon as that is said
 assert ask({"execute": "list_hostfwd"})["entries"] == []
 print("done")
 `;
