@@ -20,8 +20,9 @@ const launcher = path.join(root, "native/build/Release/launcher");
 const TRIAL = "NETNS_ROOTLESS_TRIAL";
 const TRIAL_MS = 10_000;
 
-/** Parts of Node that take it milliseconds to load and that few starts need, with the functions that we use of them. */
+/** What takes milliseconds to load and few starts need: parts of Node, and a module that loads a library; with the functions that are used of them. */
 const LATE = {
+  [path.join(root, "dist/src/wire/unusual-address.js")]: ["parseUnusualAddress"],
   "node:child_process": ["spawn"],
   "node:crypto": ["createHash", "randomBytes", "randomFillSync"],
   "node:dgram": ["createSocket"],
@@ -34,6 +35,11 @@ const late = {
     build.onResolve({ filter: /^node:/ }, ({ path, namespace }) =>
       path in LATE && namespace !== "late" ? { path, namespace: "late" } : { path, external: true },
     );
+    build.onResolve({ filter: /^\.\.?\/.*\.js$/ }, ({ path: name, resolveDir }) => {
+      const file = path.resolve(resolveDir, name);
+      return file in LATE ? { path: file, namespace: "late" } : undefined;
+    });
+    build.onResolve({ filter: /^\//, namespace: "late" }, ({ path }) => ({ path }));
     build.onLoad({ filter: /.*/, namespace: "late" }, ({ path }) => ({
       contents: LATE[path]
         .map((name) => `export const ${name} = (...args) => require("${path}").${name}(...args);`)
@@ -54,10 +60,8 @@ async function makeWorker() {
     format: "cjs",
     logLevel: "warning",
     // As in the program's bundle: what looks for files takes itself for start.cjs.
-    define: { "import.meta.url": "moduleUrl" },
-    banner: {
-      js: `const moduleUrl = require("node:url").pathToFileURL(require("node:path").join(__dirname, "../src/cli/start.cjs")).href;`,
-    },
+    define: { "import.meta.dirname": "moduleFolder" },
+    banner: { js: `const moduleFolder = require("node:path").join(__dirname, "../src/cli");` },
   });
 }
 
@@ -71,11 +75,14 @@ async function makeBundle() {
     target: "node20",
     format: "cjs",
     logLevel: "warning",
+    // A third less to read; with names, and lines of a length that a stack trace can point into.
+    minifyWhitespace: true,
+    lineLimit: 160,
     // Loads files of its own by their paths; wanted with --log-file only.
     external: ["pino"],
     plugins: [late],
     // Every file of ours takes itself for start.cjs, which is as deep as they are.
-    define: { "import.meta.url": "moduleUrl" },
+    define: { "import.meta.dirname": "moduleFolder" },
     // vm.Script has no import() of its own, and all that is left to import is CommonJS.
     supported: { "dynamic-import": false },
   });
@@ -86,7 +93,7 @@ async function makeBundle() {
     bundle,
     `(function (require) {
 const module = { exports: {} };
-const moduleUrl = require("node:url").pathToFileURL(require.main.filename).href;
+const moduleFolder = require("node:path").dirname(require.main.filename);
 ${text}
 })
 `,

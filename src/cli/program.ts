@@ -35,21 +35,15 @@ export async function runProgram(args: readonly string[], prepared: PreparedLaun
     throw new NetnsError("USAGE", "nothing to do; expected run, create, attach or doctor, see netns-rootless --help");
   }
   let code = 0;
-  const program = createProgram(prepared, (exitCode) => {
+  const done = (exitCode: number) => {
     code = exitCode;
-  });
-  // What takes no name is started as if there were none: it is most starts, and they should be quick.
+  };
+  const program = createProgram(prepared, done);
+  // `run` is most starts, and they should be quick: it begins as if there were no other command.
+  if (args[0] !== "run") addOtherCommands(program, done);
   if (args[0] !== "run" && args[0] !== "attach") {
     const { addNamedCommands } = await import("./named-commands.js");
-    addNamedCommands({
-      program,
-      prepared,
-      done: (exitCode) => {
-        code = exitCode;
-      },
-      withNetworkOptions,
-      withSandboxOptions,
-    });
+    addNamedCommands({ program, prepared, done, withNetworkOptions, withSandboxOptions });
   }
   try {
     await program.parseAsync(settleOptionalValues(args, program), { from: "user" });
@@ -106,7 +100,11 @@ function createProgram(prepared: PreparedLauncher | null, done: (exitCode: numbe
       const { run } = await import("./run.js");
       done(await run(command, wishes, prepared));
     });
+  return program;
+}
 
+/** Those that know no names, beside `run`. */
+function addOtherCommands(program: Command, done: (exitCode: number) => void): void {
   withNetworkOptions(program.command("attach"))
     .summary("give a network to a namespace that exists already")
     .description(
@@ -125,7 +123,6 @@ function createProgram(prepared: PreparedLauncher | null, done: (exitCode: numbe
       const { doctor } = await import("./doctor.js");
       done(await doctor());
     });
-  return program;
 }
 
 /** Whether others are to see the sandbox, or it is to see others. */

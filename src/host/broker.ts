@@ -35,7 +35,7 @@ export class Broker {
 
   /** The text of the host's /etc/resolv.conf. Throws where it cannot be read. */
   resolvConf(): string {
-    return new TextDecoder().decode(this.#ask(Kind.File, File.ResolvConf));
+    return Buffer.from(this.#ask(Kind.File, File.ResolvConf)).toString();
   }
 
   /** Removes now what it would remove at our end (sandbox/broker-process.ts). A broker that does not answer does it later. */

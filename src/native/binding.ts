@@ -2,16 +2,14 @@
  * The one place that loads the addon, and that knows where the native part lies: native/build/Release, made by node-gyp, or
  * the folder that NETNS_ROOTLESS_NATIVE names (a build with sanitizers, for tests).
  */
-import { createRequire } from "node:module";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { NetnsError } from "../errors.js";
 import type { ChannelBinding } from "./channel.js";
 import type { Engine } from "./engine.js";
 import type { SystemBinding } from "./system.js";
 
 export interface EngineOptions {
-  /** Slots of the slab, 64 to 30,000. Memory is used only for those that were ever filled, 68 KiB each. Default: 896, some 60 MB. */
+  /** Slots of the slab, 64 to 30,000. Memory is used only for those that were ever filled, 68 KiB each. Default: 832, some 57 MB. */
   readonly slots?: number;
   /** The largest number of sockets at once, at most 32,768. Default: as many as this process may have descriptors. */
   readonly maxSockets?: number;
@@ -43,11 +41,13 @@ export interface Addon extends ChannelBinding, SystemBinding {
   openPair(): [number, number];
 }
 
-/** With more, V8 thinks that 64 MB have come to hang on its objects, and begins its life by collecting garbage, for some milliseconds. */
-const SLOTS = 896;
+/**
+ * With more, V8 thinks that 64 MB have come to hang on its objects (the slab, what is beside it in the engine's memory, the program's text),
+ * and begins its life by collecting garbage, for some milliseconds.
+ */
+const SLOTS = 832;
 
-const folder =
-  process.env.NETNS_ROOTLESS_NATIVE ?? fileURLToPath(new URL("../../../native/build/Release/", import.meta.url));
+const folder = process.env.NETNS_ROOTLESS_NATIVE ?? path.join(import.meta.dirname, "../../../native/build/Release");
 let loaded: Addon | null = null;
 
 /** The addon, loaded at the first call. Throws a NetnsError (NATIVE) that says what to do when that fails. */
@@ -55,7 +55,9 @@ export function native(): Addon {
   if (loaded) return loaded;
   const file = path.resolve(folder, "engine.node");
   try {
-    loaded = createRequire(import.meta.url)(file) as Addon; // the addon's own exports, declared beside it
+    const addon = { exports: {} };
+    process.dlopen(addon, file); // what require() does with such a file, without all that finds out that it is one
+    loaded = addon.exports as Addon;
     return loaded;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);

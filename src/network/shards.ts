@@ -13,6 +13,7 @@
  *
  * One that fails, for whatever reason, ends all: `failed` rejects.
  */
+import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { NetnsError } from "../errors.js";
 import { native } from "../native/binding.js";
@@ -37,7 +38,7 @@ export interface ShardThread {
 }
 
 /** Made by scripts/bundle.mjs of worker.ts; this place is the same from the bundle of the program (see there). */
-const ENTRY = new URL("../../bundle/worker.cjs", import.meta.url);
+const ENTRY = path.join(import.meta.dirname, "../../bundle/worker.cjs");
 /** How long a thread may take to end by itself. */
 const CLOSE_MS = 2000;
 

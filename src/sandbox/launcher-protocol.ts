@@ -72,7 +72,7 @@ export function encodeRequest(kind: Request, a = 0, b = 0, c = 0): Uint8Array {
 
 /** For a prepared launcher, whose last `commandLength` arguments are the command. Null when it does not fit. */
 export function encodeConfiguration(words: readonly string[], commandLength: number): Uint8Array | null {
-  const text = new TextEncoder().encode(words.map((word) => `${word}\0`).join(""));
+  const text = Buffer.from(words.map((word) => `${word}\0`).join(""));
   if (text.length > MAX_CONFIGURATION) return null;
   const bytes = new Uint8Array(HEADER + text.length);
   bytes.set(encodeRequest(Request.Configure, commandLength));
@@ -84,7 +84,7 @@ export function encodeConfiguration(words: readonly string[], commandLength: num
 export function decodeReply(bytes: Uint8Array): Message | null {
   if (bytes.length < HEADER) return null;
   const [kind = 0, a = 0, b = 0, c = 0] = new Int32Array(bytes.slice(0, HEADER).buffer);
-  return { kind, a, b, c, text: new TextDecoder().decode(bytes.subarray(HEADER)) };
+  return { kind, a, b, c, text: Buffer.from(bytes.buffer, bytes.byteOffset + HEADER, bytes.length - HEADER).toString() };
 }
 
 export function failureOf(message: Message): LauncherFailure {

@@ -7,7 +7,7 @@
  *     0  family: 4, 6, or 0 for none      4  scope id (uint32, little-endian)
  *     2  port (uint16, big-endian)        8  address (16 bytes)
  */
-import ipaddr from "ipaddr.js";
+import { parseUnusualAddress } from "./unusual-address.js";
 
 export type Address = Uint8Array;
 export const ADDRESS_LENGTH = 16;
@@ -17,17 +17,12 @@ export type Family = 4 | 6;
 
 /** Parses dotted IPv4 or any IPv6 text. Throws a RangeError on anything else. */
 export function parseAddress(text: string): Address {
-  const plain = parsePlainIPv4(text);
-  if (plain) return plain;
-  if (!(text.includes(":") ? ipaddr.IPv6.isValid(text) : ipaddr.IPv4.isValidFourPartDecimal(text)))
-    throw new RangeError(`not an IP address: ${text}`);
-  const parsed = ipaddr.parse(text);
-  const bytes =
-    parsed.kind() === "ipv4" ? (parsed as ipaddr.IPv4).toIPv4MappedAddress().toByteArray() : parsed.toByteArray();
-  return Uint8Array.from(bytes);
+  const address = parsePlainIPv4(text) ?? parsePlainIPv6(text) ?? parseUnusualAddress(text);
+  if (address === null) throw new RangeError(`not an IP address: ${text}`);
+  return address;
 }
 
-/** `10.0.2.3`, which is nearly every address at a start, without what it takes to parse the others. */
+/** `10.0.2.3`. */
 function parsePlainIPv4(text: string): Address | null {
   const parts = text.split(".");
   if (parts.length !== 4) return null;
@@ -41,9 +36,43 @@ function parsePlainIPv4(text: string): Address | null {
   return address;
 }
 
+/** `fd00::2`: up to eight groups of one to four hexadecimal digits, and `::` once where they are fewer. */
+function parsePlainIPv6(text: string): Address | null {
+  const halves = text.split("::");
+  const [front, back] = halves.map((half) => (half === "" ? [] : half.split(":")));
+  const given = front.length + (back?.length ?? 0);
+  if (halves.length > 2 || (back === undefined ? given !== 8 : given > 7)) return null;
+  const groups = back === undefined ? front : [...front, ...Array<string>(8 - given).fill("0"), ...back];
+  const address = new Uint8Array(ADDRESS_LENGTH);
+  for (let i = 0; i < 8; i++) {
+    const group = groups[i];
+    const value = Number(`0x${group}`);
+    // Number() would take spaces, too.
+    if (group.length > 4 || value.toString(16).padStart(group.length, "0") !== group.toLowerCase()) return null;
+    address[2 * i] = value >>> 8;
+    address[2 * i + 1] = value & 0xff;
+  }
+  return address;
+}
+
 export function formatAddress(address: Address, at = 0): string {
   if (isIPv4(address, at)) return `${address[at + 12]}.${address[at + 13]}.${address[at + 14]}.${address[at + 15]}`;
-  return ipaddr.fromByteArray(Array.from(address.subarray(at, at + 16))).toString();
+  return formatIPv6(address, at);
+}
+
+/** RFC 5952: in place of the first of the longest runs of two or more zero groups stands `::`. */
+function formatIPv6(address: Address, at: number): string {
+  const groups = Array.from({ length: 8 }, (_, i) => (address[at + 2 * i] << 8) | address[at + 2 * i + 1]);
+  let from = 0;
+  let length = 1;
+  for (let i = 0; i < 8; i++) {
+    let end = i;
+    while (end < 8 && groups[end] === 0) end++;
+    if (end - i > length) [from, length] = [i, end - i];
+  }
+  const text = groups.map((group) => group.toString(16));
+  if (length < 2) return text.join(":");
+  return `${text.slice(0, from).join(":")}::${text.slice(from + length).join(":")}`;
 }
 
 export function isIPv4(address: Address, at = 0): boolean {
