@@ -414,8 +414,9 @@ export function parseIfname(text: string): string {
     text.length === 0 ||
     text.length > MAX_IFNAME ||
     !/^[!-~]+$/.test(text) ||
-    /[/:%]/.test(text) ||
-    /^\.\.?$/.test(text)
+    ["/", ":", "%"].some((sign) => text.includes(sign)) ||
+    text === "." ||
+    text === ".."
   ) {
     throw usage(
       `--ifname ${text}: expected 1 to ${MAX_IFNAME} printable characters without / : % or spaces, for example tap0`,

@@ -57,7 +57,6 @@ export async function runProgram(args: readonly string[], prepared: PreparedLaun
 function createProgram(prepared: PreparedLauncher | null, done: (exitCode: number) => void): Command {
   const program = new Command("netns-rootless")
     .description("A network of its own for a program, without root.")
-    .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print help")
     .helpCommand(false)
     .enablePositionalOptions()
@@ -116,6 +115,7 @@ function addOtherCommands(program: Command, done: (exitCode: number) => void): v
       done(await attach(target, wishes));
     });
 
+  program.version(version(), "-V, --version", "print the version");
   program
     .command("doctor")
     .description("Tells what this host lacks, with the fix for each. Exit code 0 if run can work, else 1.")

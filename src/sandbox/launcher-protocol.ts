@@ -84,7 +84,13 @@ export function encodeConfiguration(words: readonly string[], commandLength: num
 export function decodeReply(bytes: Uint8Array): Message | null {
   if (bytes.length < HEADER) return null;
   const [kind = 0, a = 0, b = 0, c = 0] = new Int32Array(bytes.slice(0, HEADER).buffer);
-  return { kind, a, b, c, text: Buffer.from(bytes.buffer, bytes.byteOffset + HEADER, bytes.length - HEADER).toString() };
+  return {
+    kind,
+    a,
+    b,
+    c,
+    text: Buffer.from(bytes.buffer, bytes.byteOffset + HEADER, bytes.length - HEADER).toString(),
+  };
 }
 
 export function failureOf(message: Message): LauncherFailure {

@@ -1,6 +1,6 @@
 /** The program as it is installed: scripts/bin, the bundle and its code cache. */
 import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -37,6 +37,16 @@ test("a reader that went away does not end it", async (t) => {
   const script = '{ "$0" --help; echo "ended with $?" >&2; } | true';
   const { stderr } = await run("sh", ["-c", script, installed(t.teardown)]);
   t.is(stderr, "ended with 0\n");
+});
+
+test("while it starts, V8 looks through its heap for nothing: the slab is no load on it", async (t) => {
+  const program = installed(t.teardown);
+  const node = path.join(path.dirname(program), "node");
+  writeFileSync(node, `#!/bin/sh\nexec ${process.execPath} --trace-gc --trace-incremental-marking "$@"\n`, {
+    mode: 0o755,
+  });
+  const { stdout } = await run(program, ["run", "--", "true"], { env: { ...process.env, NODE: node } });
+  t.notRegex(stdout, /Mark-Compact|IncrementalMarking/);
 });
 
 test("the command has the certificates for Node, our own Node does not read them", async (t) => {
