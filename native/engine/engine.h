@@ -517,5 +517,9 @@ class Engine {
 };
 
 double monotonicMilliseconds();
+// What a socket's SO_ERROR is, or was: it is taken.
+int takeError(int fd);
+// Bytes in the receive queue, from the first that was not consumed.
+int64_t unread(int fd);
 
 }  // namespace netns

@@ -10,7 +10,8 @@
 // stream ends or breaks. One that came no further within a millisecond or two may have paused with less than that in its
 // queue: it is read at once, and gathers again after another 64 MiB.
 //
-// Where no pipe can be had, bytes are peeked into a free slot, sent, and what was taken is consumed.
+// Where no pipe can be had, and of a stream with urgent data, before which splice() stops, bytes are peeked into a free slot, sent,
+// and what was taken is consumed.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -31,13 +32,6 @@ constexpr int kCopySize = 65536;
 constexpr int64_t kGatherAfter = 64 << 20;
 constexpr double kGatherLook = 1;
 constexpr int kQuietLooks = 4;
-
-int takeError(int fd) {
-  int error = 0;
-  socklen_t length = sizeof(error);
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return errno;
-  return error;
-}
 
 }  // namespace
 
@@ -173,7 +167,7 @@ bool Engine::pump(int32_t from) {
     } else if (!(s.flags & kReadable)) {
       return false;
     } else {
-      if (s.pipe < 0) s.pipe = takePipe();
+      if (s.pipe < 0 && !(s.flags & kUrgent)) s.pipe = takePipe();
       if (s.pipe < 0) {
         if (!copyThroughSlot(from)) return false;
         continue;
@@ -191,7 +185,8 @@ bool Engine::pump(int32_t from) {
       givePipe(s.pipe, true);
       s.pipe = -1;
       if (error == 0) {
-        s.flags |= kEnded;
+        // Before urgent data splice() goes no further, and tells the end where the stream has one behind that.
+        s.flags |= unread(s.fd) > 0 ? kUrgent : kEnded;
       } else if (error == EAGAIN) {
         s.flags &= ~kReadable;
       } else {

@@ -31,6 +31,10 @@ constexpr int kDiscardVectors = 1000;
 constexpr int kDeferrals = 16;
 constexpr int64_t kDeferredBytes = 16384;
 
+bool noDescriptorLeft(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
+
+}  // namespace
+
 int takeError(int fd) {
   int error = 0;
   socklen_t length = sizeof(error);
@@ -38,15 +42,10 @@ int takeError(int fd) {
   return error;
 }
 
-// Bytes in the receive queue, from the first that was not consumed.
 int64_t unread(int fd) {
   int bytes = 0;
   return ioctl(fd, SIOCINQ, &bytes) == 0 ? bytes : 0;
 }
-
-bool noDescriptorLeft(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
-
-}  // namespace
 
 bool Engine::visitListener(int32_t id) {
   Socket& s = sockets_[id];
@@ -138,7 +137,15 @@ bool Engine::visitStream(int32_t id) {
 // Reports one run of payload, or the end of the stream. True: there may be more.
 bool Engine::receive(int32_t id) {
   Socket& s = sockets_[id];
-  if ((s.flags & kEnded) || !(s.flags & kReadable)) return false;
+  if (s.flags & kEnded) {
+    // Half of it lives: a reset, or a peer that does not answer any more, is the end of that.
+    if (!(s.flags & kError)) return false;
+    s.flags &= ~kError;
+    const int error = takeError(s.fd);
+    if (error != 0) fail(id, error);
+    return false;
+  }
+  if (!(s.flags & kReadable)) return false;
   if (s.credit <= 0 || s.chunk <= 0) {
     if (s.flags & (kPeerShut | kError | kHangup)) finishReading(id);
     return false;

@@ -250,7 +250,11 @@ export class Publisher {
       clientPort,
       server: way.server,
       serverPort: insidePort,
-      refused: (socket) => this.#carry(link, others, { ...connection, socket }),
+      refused: (socket) => {
+        // Its end may have been reported, to be heard by whoever serves it: reading from the beginning has it reported again.
+        streams.rewind(socket, 0);
+        this.#carry(link, others, { ...connection, socket });
+      },
       established: () => {},
     });
     if (begun) return;

@@ -86,8 +86,9 @@ export function hostEnded(flow: TcpFlow): void {
     else if (flow.state === State.CloseWait) flow.state = State.LastAck;
   }
   if (!appendFin(flow)) sendFin(flow);
+  const again = before(flow.sndNxt, flow.sndMax);
   flow.sndNxt = (flow.sndNxt + 1) | 0;
-  flow.resent = flow.sndNxt;
+  if (again) flow.resent = flow.sndNxt;
   if (after(flow.sndNxt, flow.sndMax)) flow.sndMax = flow.sndNxt;
   timers.arm(flow.timer, clock.now(), flow.timeout.milliseconds);
   flow.context.mark(flow);
@@ -209,13 +210,14 @@ export function senderExpired(flow: TcpFlow): void {
 /** The window was closed and is not any more: what was sent meanwhile was not taken, and need not wait for its timeout. */
 export function reopened(flow: TcpFlow): void {
   flow.timeout.answered();
-  flow.scoreboard?.clear();
   sendAgain(flow);
 }
 
 /** What is not acknowledged did not get there in this form, and congestion is not the matter. */
 export function sendAgain(flow: TcpFlow): void {
   if (!sending(flow.state) || flow.sndUna === flow.sndMax) return;
+  // All of it, also what is said to be there: then there is something to go back to.
+  flow.scoreboard?.clear();
   goBack(flow, flow.flightLimit);
   flow.context.timers.arm(flow.timer, flow.context.clock.now(), flow.timeout.milliseconds);
 }
@@ -247,6 +249,7 @@ export function flushSender(flow: TcpFlow): void {
   }
   if (!sending(flow.state)) return;
   const place = nextToSend(flow);
+  if (flow.finSent && after(place, flow.finSeq)) flow.rewinding = false; // there is nothing to be read
   const moves = flow.rewinding || place !== flow.sndNxt;
   if (moves) {
     streams.rewind(socket, distance(flow.sndUna, place));

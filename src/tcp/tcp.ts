@@ -111,7 +111,7 @@ export class Tcp implements TcpContext {
   #delayedSince = 0;
   /** Makes another turn come when one was not enough for all marked flows. */
   readonly #more: Timer;
-  readonly #starved: TcpFlow[] = [];
+  readonly #starved = new Set<TcpFlow>();
   /** Sockets that were closed with a backlog, and the link that it came from, until somebody asks and it is gone. */
   readonly #flushing = new Map<number, number>();
   /** Flows that wait for the next turn. */
@@ -201,7 +201,7 @@ export class Tcp implements TcpContext {
       new TcpFlow(this, link, family, this.#inside.of(server), serverPort, this.#outside.of(client), clientPort),
     );
     if (flow === null) return false;
-    flow.socket = socket;
+    this.#own(flow, socket);
     flow.listener = connection;
     this.streams.own(socket, flow);
     startAt(flow, this.#initial.next(flow));
@@ -215,7 +215,7 @@ export class Tcp implements TcpContext {
    */
   endOfTurn(last: boolean): boolean {
     this.turn = (this.turn + 1) | 0;
-    if (this.#starved.length > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
+    if (this.#starved.size > 0 && this.streams.freeMemory >= LOW_MEMORY) this.#feed();
     if (this.#waiting.length > 0) for (const flow of this.#waiting.splice(0)) flow.fill();
     const marked = this.#marked;
     const count = Math.min(this.#markedCount, FLUSHES_PER_TURN);
@@ -258,6 +258,7 @@ export class Tcp implements TcpContext {
       if (flow.state !== State.TimeWait) sendReset(flow);
       flow.abort();
     }
+    for (const [socket, from] of this.#flushing) if (from === link) this.#flushing.delete(socket);
   }
 
   // TcpContext
@@ -286,6 +287,7 @@ export class Tcp implements TcpContext {
   remove(flow: TcpFlow): void {
     this.settled(flow);
     if (flow.id < 0) return;
+    if (flow.starved) this.#starved.delete(flow);
     this.#table.remove(flow.id);
     this.#flows[flow.id] = null;
     flow.id = -1;
@@ -336,7 +338,7 @@ export class Tcp implements TcpContext {
   starved(flow: TcpFlow): void {
     if (flow.starved) return;
     flow.starved = true;
-    this.#starved.push(flow);
+    this.#starved.add(flow);
   }
 
   /** Sends the acknowledgements that still wait; most were carried by an answer. */
@@ -352,6 +354,12 @@ export class Tcp implements TcpContext {
     this.#delayedCount = 0;
   }
 
+  /** A flow's socket may have the number of one that was closed and has sent what it had since. */
+  #own(flow: TcpFlow, socket: number): void {
+    this.#flushing.delete(socket);
+    flow.socket = socket;
+  }
+
   /** There is memory again: tells those whose window was small for want of it. */
   #feed(): void {
     for (const flow of this.#starved) {
@@ -360,7 +368,7 @@ export class Tcp implements TcpContext {
       flow.ackDue = true;
       this.mark(flow);
     }
-    this.#starved.length = 0;
+    this.#starved.clear();
   }
 
   /** Puts a new flow into the table; null if there is no room for it. */
@@ -420,7 +428,7 @@ export class Tcp implements TcpContext {
         ? this.streams.connect(verdict.remote, verdict.local, flow, hopsOutside(packet))
         : (this.#dns?.connect(flow) ?? -ECONNREFUSED);
     if (socket < 0) this.unreachable(flow, -socket);
-    else flow.socket = socket;
+    else this.#own(flow, socket);
   }
 
   #refuse(packet: Packet, segment: Segment, reason: Reject | "silent"): void {

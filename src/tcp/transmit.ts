@@ -140,6 +140,10 @@ export function sendReset(flow: TcpFlow): void {
     case State.SynSent:
       sendEmpty(flow, Flag.Rst, flow.sndMax);
       break;
+    case State.SynReceived:
+      // Its window is not known yet; what it expects follows our SYN, whether it has that or not (RFC 9293, 3.10.7.3).
+      sendEmpty(flow, Flag.Rst | Flag.Ack, flow.sndMax);
+      break;
     default:
       sendEmpty(flow, Flag.Rst | Flag.Ack, acceptable(flow));
   }

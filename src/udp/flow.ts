@@ -4,7 +4,7 @@
  */
 import { type Address, type Endpoint, type Family, familyOf } from "../wire/address.js";
 import { Protocol } from "../wire/ipv4.js";
-import { PeerOwner, type PeerTable, type UdpParts } from "./peers.js";
+import { type Peer, PeerOwner, type PeerTable, type UdpParts } from "./peers.js";
 import { RecencyList, type Recent } from "./recency.js";
 
 /** The outside endpoint under which a flow itself is in the flow table: no datagram has port 0. */
@@ -42,8 +42,13 @@ export class Flow extends PeerOwner implements Recent<Flow> {
     }
     peer.answered = true;
     this.used(peer);
-    this.#set.recent.touch(this);
     this.deliver(peer, offset, length, segment);
+  }
+
+  /** Either way. */
+  override used(peer: Peer): void {
+    super.used(peer);
+    this.#set.recent.touch(this);
   }
 
   protected empty(): void {

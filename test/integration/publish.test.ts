@@ -84,6 +84,34 @@ for (const world of WORLDS) {
     },
   );
 
+  test.serial(
+    `${name}: urgent data is part of the stream, on the host's loopback and from elsewhere, both ways`,
+    async (t) => {
+      const bed = await Bed.create(t);
+      const kind = `socket.AF_INET${family === 6 ? "6" : ""}`;
+      const talk = `
+def talk(s):
+    for piece in (b'a' * 50000, b'b', b'c' * 3): time.sleep(0.2); s.sendall(piece, socket.MSG_OOB if piece == b'b' else 0)
+    s.shutdown(socket.SHUT_WR)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1); s.settimeout(5)
+    got = b''
+    while piece := s.recv(65536): got += piece
+    return got == b'a' * 50000 + b'bccc'`;
+      const serve = `import socket, time${talk}\nserver = socket.create_server(('${any}', 8080), family=${kind}); print('up', flush=True)
+for _ in range(2): print(talk(server.accept()[0]), flush=True)`;
+      const server = bed.run(["python3", "-c", serve], ["-p", "6000:8080"]);
+      await server.until(/up/);
+      const client = (place: string) => [
+        "python3",
+        "-c",
+        `import socket, time${talk}\nprint(talk(socket.create_connection(('${place}', 6000))))`,
+      ];
+      t.is(await bed.host(client(loopback)).succeed(), "True\n");
+      t.is(await bed.internet(client(host)).succeed(), "True\n");
+      t.is(await server.succeed(), "up\nTrue\nTrue\n");
+    },
+  );
+
   for (const bind of [any, loopback, sandbox]) {
     test.serial(`${name}: a server that listens on ${bind} inside is reached`, async (t) => {
       const bed = await Bed.create(t);

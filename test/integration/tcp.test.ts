@@ -76,6 +76,21 @@ for (const { family, unreachable, unreachableError, web, host, loopback } of WOR
     t.regex(stderr, /ConnectionResetError/);
   });
 
+  test.serial(`${name}: a reset from outside after the end of its stream is a reset inside`, async (t) => {
+    const bed = await Bed.create(t);
+    const accept = `import socket, time; s = socket.create_server(('${web}', 5000), family=socket.AF_INET${family === 6 ? "6" : ""}).accept()[0]; s.recv(1); s.shutdown(socket.SHUT_WR); time.sleep(0.5); ${RESET}`;
+    bed.internet(["python3", "-c", accept]);
+    await bed.listening("internet", "tcp", 5000);
+    const connect = `import errno, socket, time
+s = socket.create_connection(('${web}', 5000)); s.sendall(b'x'); s.settimeout(5)
+assert s.recv(1) == b''
+end = time.monotonic() + 5
+# Linux has another name for a reset after the end.
+while time.monotonic() < end and s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) not in (errno.EPIPE, errno.ECONNRESET): time.sleep(0.02)
+print('reset' if time.monotonic() < end else 'nothing')`;
+    t.is(await bed.run(["python3", "-c", connect]).succeed(), "reset\n");
+  });
+
   test.serial(`${name}: a reset from inside is a reset outside`, async (t) => {
     const bed = await Bed.create(t);
     const server = await echoServer(bed, "internet", 7000, web);

@@ -225,6 +225,26 @@ test("busy() is true while the sandbox may have something left to say, or the ho
   t.false(c.rig.tcp.busy(0));
 });
 
+test("busy() takes nobody else's socket for one that was closed and had something left to send", (t) => {
+  const c = Conversation.open();
+  c.socket.takes = 0;
+  c.say({ flags: FIN | ACK, payload: pattern(10) });
+  endHost(c);
+  c.rig.take();
+  c.ack += 1;
+  c.say({});
+  t.is(c.rig.tcp.flowCount, 0);
+  t.true(c.rig.tcp.busy(0));
+  c.socket.takes = 10;
+  c.rig.turn();
+  c.rig.host.free.push(c.socket.id);
+  const other = knock(c.rig, 7);
+  t.is(other.socket.id, c.socket.id);
+  other.socket.backlog.push(1);
+  t.false(c.rig.tcp.busy(0));
+  t.true(c.rig.tcp.busy(7));
+});
+
 test("abort() resets both sides of every flow and leaves nothing", (t) => {
   const c = Conversation.open();
   c.rig.turn([{ flags: SYN, seq: 1, sport: 5, mss: 1460 }]);

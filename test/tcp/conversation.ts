@@ -103,12 +103,12 @@ export function fail(rig: Rig, socket: FakeSocket, errno: number): void {
 }
 
 /** Hands an accepted socket to TCP; `log` tells what became of it. */
-export function knock(rig: Rig): { socket: FakeSocket; log: string[]; taken: boolean } {
+export function knock(rig: Rig, link = 0): { socket: FakeSocket; log: string[]; taken: boolean } {
   const log: string[] = [];
   const socket = rig.host.make({ connected() {}, data() {}, end() {}, failed() {}, drained() {} });
   const taken = rig.tcp.accept({
     socket: socket.id,
-    link: 0,
+    link,
     client: SERVER,
     clientPort: SERVER_PORT,
     server: SANDBOX,

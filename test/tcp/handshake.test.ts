@@ -388,3 +388,13 @@ test("segments of no connection are answered with a reset that fits them", (t) =
   t.deepEqual(rig.take(), []);
   t.is(rig.tcp.flowCount, 0);
 });
+
+test("a host that fails before our SYN was acknowledged: the reset has the number that the sandbox expects", (t) => {
+  const rig = new Rig();
+  rig.turn([{ flags: SYN, seq: 5000, mss: 1460, window: 64000, scale: 7 }]);
+  connect(rig, rig.host.get(0));
+  const [answer] = rig.take();
+  fail(rig, rig.host.get(0), 104);
+  t.like(rig.take(), [{ flags: RST | ACK, seq: (answer.seq + 1) >>> 0, ack: 5001 }]);
+  t.is(rig.tcp.flowCount, 0);
+});

@@ -119,6 +119,8 @@ const SMALL_AREA = 1 << 20;
 export class HostSide implements Streams {
   readonly slab = new Uint8Array(SLOTS * SLOT_SIZE + SMALL_AREA);
   readonly sockets: FakeSocket[] = [];
+  /** Numbers that are given to new sockets first. */
+  readonly free: number[] = [];
   readonly orders: (() => void)[] = [];
   /** What connect() answers instead of a socket, if negative. */
   connectError = 0;
@@ -140,8 +142,9 @@ export class HostSide implements Streams {
   }
 
   make(handler: StreamHandler): FakeSocket {
-    const socket = new FakeSocket(this.sockets.length, handler);
-    this.sockets.push(socket);
+    const id = this.free.pop() ?? this.sockets.length;
+    const socket = new FakeSocket(id, handler);
+    this.sockets[id] = socket;
     return socket;
   }
 

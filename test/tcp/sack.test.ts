@@ -2,6 +2,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { MAX_RANGES, Scoreboard } from "../../src/tcp/scoreboard.js";
+import { Reported, Trouble } from "../../src/wire/reported.js";
 import { Conversation, connect } from "./conversation.js";
 import { ACK, FIN, pattern, Rig, SANDBOX, SANDBOX_PORT, SERVER, SERVER_PORT, SYN, type Wire } from "./rig.js";
 
@@ -406,4 +407,46 @@ test("more kept pieces than a turn has room for are handed over in the next ones
   t.true(Buffer.from(c.socket.received).equals(data));
   for (const { ack, sack } of answers) t.true(sack.every(([from]) => ((from - ack) | 0) > 0));
   t.is(answers.at(-1)?.ack, (c.seq - 100 + 5000) >>> 0);
+});
+
+test("a shorter path is told of while all but the first bytes up to the end are there: it goes on, and the end comes again", (t) => {
+  const c = Conversation.open({ sack: true });
+  const base = c.ack;
+  c.socket.write(pattern(500));
+  c.socket.ended = true;
+  c.rig.turn();
+  c.rig.take();
+  const end = (base + 501) >>> 0;
+  c.say({ sack: [[(base + 100) >>> 0, end]] });
+  c.ack = (base + 100) >>> 0;
+  c.say({});
+  const told = {
+    trouble: Trouble.TooBig,
+    link: 0,
+    family: 4,
+    inside: SANDBOX,
+    insidePort: SANDBOX_PORT,
+    outside: SERVER,
+    outsidePort: SERVER_PORT,
+    mtu: 600,
+    sequence: c.ack,
+  } as const;
+  c.rig.tcp.reported(Object.assign(new Reported(), told));
+  const again: Wire[] = [];
+  for (let i = 0; i < 4; i++) {
+    c.rig.turn();
+    again.push(...c.rig.take());
+  }
+  t.deepEqual(Buffer.concat(again.map(({ payload }) => payload)), Buffer.from(pattern(500).subarray(100)));
+  t.true(again.some(({ flags }) => (flags & FIN) !== 0));
+  c.ack = end;
+  c.say({ flags: FIN | ACK });
+  t.is(c.socket.gone, "closed");
+});
+
+test("the end of the stream does not stop what is being sent again", (t) => {
+  const { c, at, block } = inFlight(6);
+  c.socket.ended = true;
+  const first = c.say({ sack: [block(1, 6)] });
+  t.deepEqual(sent(c, at(0), first), [0]);
 });

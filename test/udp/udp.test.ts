@@ -236,6 +236,15 @@ test("limits: flows, destinations of one flow, and all destinations; the longest
   t.is(network.flows.size, network.udp.flowCount + 2 * network.udp.peerCount);
 });
 
+test("a flow that only sends is in use: others give way", (t) => {
+  const network = new SimulatedNetwork({ limits: { flows: 4 } });
+  network.exchange(out(5000, OUTSIDE, 9));
+  const [socket] = network.engine.datagrams;
+  for (let port = 6000; port < 6020; port++) network.exchange(out(port, OUTSIDE, 9), out(5000, OUTSIDE, 9));
+  t.is(network.counters.get("udp.flow_limit"), 17);
+  t.false(socket.closed);
+});
+
 test("without a descriptor: the datagram is lost, the longest idle flow gives way, the next one goes", (t) => {
   const network = new SimulatedNetwork();
   network.exchange(out(5000, OUTSIDE, 9));
