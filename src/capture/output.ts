@@ -29,8 +29,14 @@ class FileOutput implements CaptureOutput {
     });
   }
 
-  close(): void {
-    closeSync(this.#fd);
+  close(): Error | null {
+    try {
+      closeSync(this.#fd);
+      return null;
+    } catch (error) {
+      // Some file systems say only here that they could not keep what they took (close(2)).
+      return error instanceof Error ? error : new Error(String(error));
+    }
   }
 }
 
@@ -46,7 +52,8 @@ class StreamOutput implements CaptureOutput {
     this.#socket.write(bytes, (error) => done(error ?? null));
   }
 
-  close(): void {
+  close(): null {
     this.#socket.destroy();
+    return null;
   }
 }

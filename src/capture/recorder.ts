@@ -32,7 +32,8 @@ import {
 export interface CaptureOutput {
   /** Writes all of it; `done` is called once, later, and until then the bytes stay as they are. No two writes at once. */
   write(bytes: Uint8Array, done: (error: Error | null) => void): void;
-  close(): void;
+  /** Why something of it is lost after all; null: nothing is. */
+  close(): Error | null;
 }
 
 export interface RecorderOptions {
@@ -271,7 +272,11 @@ export class Recorder implements CaptureSink {
   #end(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#options.output.close();
+    const failure = this.#options.output.close();
+    this.#error ??= failure;
+    // Whoever still knows of it need not keep its buffers.
+    this.#bytes = this.#other = new Uint8Array();
+    this.#into = new DataView(this.#bytes.buffer);
     let [seen, accepted, dropped] = [this.#unnamed, this.#unnamed, this.#unnamed];
     for (const each of this.#interfaces.values()) {
       seen += each.seen;

@@ -25,9 +25,9 @@ export async function create(
   const runtime = runtimeDirectory();
   const file = wishes.pcap === undefined ? null : openCaptureFile("--pcap", wishes.pcap);
   try {
-    const { client, info } = await joinServer(runtime, request, detached, given, prepared, undefined, (at) => {
+    const { client, info } = await joinServer(runtime, request, detached, given, prepared, undefined, async (at) => {
       // Goes on without us, until the sandbox ends.
-      if (file !== null) requestCapture(at, chosen, file, { stays: true }).catch(() => {});
+      if (file !== null) await requestCapture(at, chosen, file, { stays: true }).begun;
     });
     // Once it is kept it is there, and is told of: a signal comes too late, unless it is repeated.
     const release = ignoreSignals();

@@ -1,6 +1,6 @@
 /** `logs`: what a detached command wrote; kept when it has ended, until `rm`, `prune`, or another sandbox of its name. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { findSandbox } from "../control/directory.js";
+import { findSandbox, inventory } from "../control/directory.js";
 import { type RuntimeDirectory, runtimeDirectory } from "../control/runtime.js";
 import { NetnsError } from "../errors.js";
 
@@ -34,6 +34,11 @@ export async function logs(name: string, options: { follow?: boolean | undefined
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
         await writeNew();
       }
+    }
+    if (options.follow) {
+      // What was on its way to the log when the sandbox went.
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await writeNew();
     }
     return 0;
   } finally {
@@ -72,13 +77,13 @@ async function openLogOf(runtime: RuntimeDirectory, name: string): Promise<numbe
   }
 }
 
+/** Whether the sandbox is there, or may be: a server that does not answer just now may hold it. */
 async function isThere(runtime: RuntimeDirectory, name: string): Promise<boolean> {
-  try {
-    (await findSandbox(runtime, name)).client.close();
-    return true;
-  } catch {
-    return false;
-  }
+  const { found, silent } = await inventory(runtime);
+  return (
+    found.some(({ sandboxes }) => sandboxes.some((each) => each.name === name)) ||
+    silent.some((each) => each.kind === "network" || each.name === name)
+  );
 }
 
 function writeOut(bytes: Buffer): Promise<void> {

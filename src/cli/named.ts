@@ -16,6 +16,7 @@ import { Client } from "../control/client.js";
 import { assertNameIsFree, connectServer, unlinkIfThere } from "../control/directory.js";
 import type { Event, JoinRequest, SandboxInfo } from "../control/messages.js";
 import { checkName } from "../control/names.js";
+import { settledWithin } from "../control/parallel.js";
 import { requestSandbox } from "../control/parts.js";
 import type { RuntimeDirectory, ServerKind } from "../control/runtime.js";
 import { type ErrorCode, NetnsError } from "../errors.js";
@@ -61,6 +62,8 @@ const OF_THE_NETWORK = {
 
 const LONGEST_SHOWN = 200;
 const CLAIM_TRIES = 5;
+/** How long a network that ends may take for that until the next try. */
+const LAST_GOODBYE_MS = 5000;
 
 /** The wishes that make a network. */
 export function networkWishes(wishes: ServerWishes): ServerWishes {
@@ -111,7 +114,7 @@ export interface Joined {
 /**
  * Has a server take the sandbox in. Rejects with a NetnsError; nothing is left then.
  * @param given the options that were written on the command line
- * @param before is done when the name is claimed and the sandbox still to come
+ * @param before is done when the name is claimed and the sandbox still to come, which does not come where it rejects
  */
 export async function joinServer(
   runtime: RuntimeDirectory,
@@ -120,7 +123,7 @@ export async function joinServer(
   given: ReadonlySet<string>,
   prepared: PreparedLauncher | null,
   event: (event: Event) => void = () => {},
-  before: (client: Client) => void = () => {},
+  before: (client: Client) => Promise<void> = async () => {},
 ): Promise<Joined> {
   const network = wishes.network === undefined ? null : checkName("--network", wishes.network);
   if (prepared === null) {
@@ -138,14 +141,16 @@ export async function joinServer(
         return found;
       } catch (error) {
         // A network that ends just now, with its last member, makes room for a new one.
-        const isRetried = found.isEnded && network !== null && tries < CLAIM_TRIES;
+        const isEnding = found.isEnded || (error instanceof NetnsError && error.code === "NOT_FOUND"); // by server.ts
+        const isRetried = isEnding && network !== null && tries < CLAIM_TRIES;
+        if (isRetried) await settledWithin(LAST_GOODBYE_MS, found.ended);
         found.close();
         if (!isRetried) throw error;
       }
     }
   });
-  before(client);
   try {
+    await before(client);
     return { client, info: await requestSandbox(client, "join", { ...request }, [prepared.channel]) };
   } catch (error) {
     client.close();

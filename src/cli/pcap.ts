@@ -43,13 +43,23 @@ export function openCaptureFile(option: string, file: string): CaptureFile {
   };
 }
 
-/** Has a server capture a sandbox that is about to join, from its first packet to its last. Settles with how it went. */
+/**
+ * Has a server capture a sandbox that is about to join, from its first packet to its last. `begun` settles when it is under way, `ended`
+ * with how it went; both reject with a NetnsError.
+ */
 export function requestCapture(
   client: Client,
   name: string,
   file: CaptureFile,
   { stays }: { stays: boolean },
-): Promise<CaptureReport> {
+): { readonly begun: Promise<void>; readonly ended: Promise<CaptureReport> } {
   const request: CaptureRequest = { name, awaits: true, stays, filter: null, split: false, snapLength: 0, count: 0 };
-  return client.request("capture", { ...request }, [file.fd]) as Promise<CaptureReport>; // by captures.ts
+  let begin = () => {};
+  const part = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const ended = client.request("capture", { ...request }, [file.fd], () => begin()) as Promise<CaptureReport>; // by captures.ts
+  const begun = Promise.race([part, ended.then(() => {})]);
+  for (const each of [begun, ended]) each.catch(() => {}); // who waits for it hears of it
+  return { begun, ended };
 }

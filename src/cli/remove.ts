@@ -9,8 +9,9 @@ import { print } from "./output.js";
 
 /** Servers that are spoken to at a time, and sandboxes of one that are ended at a time. */
 const MOST = 32;
+const FAILED = 125;
 
-/** Prints the names of those that it ended. Returns the exit code: 2 where one was not there. */
+/** Prints the names of those that it ended. Returns the exit code: 2 where one was not there, 125 where a server did not answer. */
 export async function remove(names: readonly string[], options: { all?: boolean | undefined }): Promise<number> {
   const runtime = runtimeDirectory();
   const { all = false } = options;
@@ -19,7 +20,7 @@ export async function remove(names: readonly string[], options: { all?: boolean 
   }
   const there = await inventory(runtime);
   if (all) tellSilent(there.silent);
-  let code = 0;
+  let code = all && there.silent.length > 0 ? FAILED : 0;
   const failed = (error: unknown) => {
     if (!(error instanceof NetnsError)) throw error;
     tell(error.message);

@@ -82,9 +82,10 @@ async function runThere(
       (event) => {
         if (event.event === "ended") end({ code: event.code as number | null, signal: event.signal as number | null }); // by server.ts
       },
-      (at) => {
-        captured = file && requestCapture(at, name, file, { stays: false });
-        captured?.catch(() => {}); // who waits for it hears of it
+      async (at) => {
+        const capture = file && requestCapture(at, name, file, { stays: false });
+        captured = capture?.ended ?? null;
+        await capture?.begun;
       },
     ).finally(() => file?.close());
     signals.hand((signal, fromTerminal) => {
@@ -160,7 +161,6 @@ async function runHere(
     } finally {
       removeSocket();
       await server.close();
-      await network.close();
       if (file !== null && capture !== null) file.tell(await capture.stop(), log);
       tellCounters(network, log);
     }

@@ -68,7 +68,6 @@ export async function serve(order: string): Promise<number> {
     removeSocket(); // before it is closed: until then nobody takes it for a dead one's
     removeSocket = () => {};
     await server.close();
-    await network.close();
     release();
     return 0;
   } catch (error) {

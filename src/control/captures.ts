@@ -5,7 +5,7 @@
  *     capture-stop   ends those of the same connection
  *
  * A capture of one sandbox ends with that; every one ends with its connection, unless it `stays`, and with the server. One may be
- * asked for before its sandbox is there, so that it misses nothing. Bounds: MOST at once, since each has buffers of some megabytes.
+ * asked for before its sandbox is there, so that it misses nothing; if then none comes, it ends with its connection. Bounds: MOST at once, since each has buffers of some megabytes.
  */
 import { CaptureFilter } from "../capture/filter.js";
 import type { CaptureSummary } from "../capture/recorder.js";
@@ -65,7 +65,7 @@ export class CaptureDesk {
     }
     this.#running.set(capture, peer.gone);
     if (fields.stays !== true) peer.gone.then(() => capture.stop());
-    if (name !== null) this.#endWith(name, capture);
+    if (name !== null) this.#endWith(name, capture, peer);
     peer.part({ capturing: true });
     const { error, ...summary } = await capture.ended;
     this.#running.delete(capture);
@@ -82,14 +82,15 @@ export class CaptureDesk {
     const captures = this.#waiting.get(resident.name);
     this.#waiting.delete(resident.name);
     for (const capture of captures ?? []) resident.ended.then(() => capture.stop());
+    captures?.clear();
   }
 
-  /** Ends all. */
-  stopAll(): void {
-    for (const capture of this.#running.keys()) capture.stop();
+  /** Ends all. Settles when their last packets are written, which their readers may take a while for. */
+  async stopAll(): Promise<void> {
+    await Promise.all(Array.from(this.#running.keys(), (capture) => capture.stop()));
   }
 
-  #endWith(name: string, capture: RunningCapture): void {
+  #endWith(name: string, capture: RunningCapture, peer: Peer): void {
     const resident = this.#find(name);
     if (resident !== undefined) {
       resident.ended.then(() => capture.stop());
@@ -97,6 +98,9 @@ export class CaptureDesk {
     }
     const waiting = this.#waiting.get(name) ?? new Set();
     this.#waiting.set(name, waiting.add(capture));
+    peer.gone.then(() => {
+      if (waiting.has(capture)) capture.stop();
+    });
     capture.ended.then(() => {
       waiting.delete(capture);
       if (waiting.size === 0 && this.#waiting.get(name) === waiting) this.#waiting.delete(name);

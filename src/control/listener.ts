@@ -8,7 +8,7 @@
  */
 import { NetnsError } from "../errors.js";
 import { native } from "../native/binding.js";
-import { Connection } from "./connection.js";
+import { Connection, type ConnectionHandler } from "./connection.js";
 import { settledWithin } from "./parallel.js";
 
 const MAX_CONNECTIONS = 512;
@@ -76,7 +76,7 @@ export class Listener {
       end = resolve;
     });
     let requests = 0;
-    const connection: Connection = new Connection(fd, {
+    const handler: ConnectionHandler = {
       received: (message, fds) => {
         const { id, op } = message;
         if (typeof id !== "number" || typeof op !== "string" || requests >= MAX_REQUESTS) {
@@ -108,7 +108,14 @@ export class Listener {
         end();
         this.#count();
       },
-    });
+    };
+    let connection: Connection;
+    try {
+      connection = new Connection(fd, handler);
+    } catch {
+      native().closeFd(fd); // the kernel lets us watch no more descriptors: this client is lost, the next one may not be
+      return;
+    }
     this.#connections.add(connection);
   }
 

@@ -24,7 +24,11 @@ export function keepLog(pipe: number, file: number): Promise<void> {
   source.on("error", () => {});
   return new Promise((resolve) => {
     source.on("close", () => {
-      closeSync(file);
+      try {
+        closeSync(file);
+      } catch {
+        // As above.
+      }
       resolve();
     });
   });

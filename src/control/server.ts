@@ -23,6 +23,7 @@ import { native } from "../native/binding.js";
 import { soloNames } from "../network/names.js";
 import type { Network } from "../network/network.js";
 import type { Log, PublishSpec } from "../policy/config.js";
+import type { Publisher } from "../publish/publisher.js";
 import { adopt } from "../sandbox/adopt.js";
 import { hosts, resolvConf } from "../sandbox/files.js";
 import { randomMac } from "../sandbox/launch.js";
@@ -38,8 +39,12 @@ import { Resident } from "./resident.js";
 
 /** Characters of a command that are kept to be shown. */
 const LONGEST_SHOWN = 200;
-/** How long what a command wrote last may take to get into its log when all ends. */
+/** How long what a command wrote last may take to get into its log when all ends, and what a capture holds to its reader. */
 const LAST_LOGS_MS = 1000;
+const LAST_PACKETS_MS = 3000;
+
+/** Listeners of proxies, which stay as long as the network. */
+const MOST_PROXIES = 64;
 
 /** A name that is about to be a sandbox's, or is a detached one's that nobody has kept yet. */
 interface Claim {
@@ -98,6 +103,7 @@ export class Server {
   readonly #since = Date.now();
   #stays: boolean;
   #used = false;
+  #proxies = 0;
   #isEnding = false;
   #end: () => void = () => {};
 
@@ -156,10 +162,11 @@ export class Server {
     const solo = kind === "sandbox";
     if (this.#residents.has(wish.name)) throw nameTaken(wish.name);
     const { publish, automatic } = parsePorts(wish.publish, wish.hostIp);
-    const ports = network.openPorts(publish);
+    let ports: Publisher | null = null;
     let sandbox: Sandbox | null = null;
     let lease: ReturnType<Network["lease"]> | null = null;
     try {
+      ports = network.openPorts(publish);
       lease = network.lease({
         ...(wish.ip !== null && { v4: parseAddress(wish.ip) }),
         ...(wish.ip6 !== null && { v6: parseAddress(wish.ip6) }),
@@ -191,19 +198,23 @@ export class Server {
       return resident;
     } catch (error) {
       lease?.release();
-      network.closePorts(ports);
+      if (ports !== null) network.closePorts(ports);
       await sandbox?.release();
       await network.settle(); // then the ports can be taken again
       throw error;
     }
   }
 
-  /** Ends all that is there. */
+  /** Ends all that is there, and the network: the end of their connections tells the clients that nothing is left. */
   async close(): Promise<void> {
+    this.#isEnding = true;
     this.#listener.stopListening();
     await Promise.all(this.residents().map((resident) => resident.remove()));
-    this.#captures.stopAll();
-    await settledWithin(LAST_LOGS_MS, Promise.all(this.#logs));
+    await Promise.all([
+      settledWithin(LAST_PACKETS_MS, this.#captures.stopAll()),
+      settledWithin(LAST_LOGS_MS, Promise.all(this.#logs)),
+    ]);
+    await this.#parts.network.close();
     await this.#listener.close();
   }
 
@@ -387,7 +398,14 @@ export class Server {
   }
 
   #openProxy(place: unknown): { at: string } {
+    if (this.#proxies >= MOST_PROXIES) {
+      throw new NetnsError(
+        "NETWORK_FULL",
+        `the network has ${MOST_PROXIES} proxies already, which end with it; use one of them`,
+      );
+    }
     const proxy = this.#parts.network.openProxy(this.#parts.parseProxyPlace(place === null ? undefined : text(place)));
+    this.#proxies++;
     return { at: formatEndpoint(proxy.local) };
   }
 
@@ -419,7 +437,9 @@ export class Server {
   /** Ends where nobody is left; a new server waits for the first as long as somebody is connected. */
   #look(): void {
     if (this.#stays || this.#residents.size > 0 || this.#claims.size > 0) return;
-    if (this.#used || this.#listener.connections === 0) this.#end();
+    if (!this.#used && this.#listener.connections > 0) return;
+    this.#isEnding = true; // whoever asks to join now wants another
+    this.#end();
   }
 }
 

@@ -55,6 +55,7 @@ class Rig {
   holds = false;
   closed = 0;
   fails: Error | null = null;
+  failsToClose: Error | null = null;
 
   constructor(options: Partial<RecorderOptions> = {}, now = 5000.25) {
     this.recorder = new Recorder(
@@ -71,7 +72,10 @@ class Rig {
             if (this.holds) this.held.push(take);
             else setImmediate(take);
           },
-          close: () => this.closed++,
+          close: () => {
+            this.closed++;
+            return this.failsToClose;
+          },
         },
         ...options,
       },
@@ -259,6 +263,14 @@ test("an output that fails ends the capture and says why; nothing is written aft
   rig.recorder.finish();
   await new Promise((resolve) => setImmediate(resolve));
   t.deepEqual([rig.chunks.length, rig.closed], [1, 1]);
+});
+
+test("an output that cannot keep what it took says so when it is closed", async (t) => {
+  const rig = new Rig();
+  rig.failsToClose = new Error("EDQUOT");
+  rig.frame(0, Direction.Out, plain(1));
+  const { summary } = await rig.end();
+  t.is(summary.error, rig.failsToClose);
 });
 
 test("a capture of nothing is a file all the same", async (t) => {

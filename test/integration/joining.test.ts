@@ -32,6 +32,21 @@ test("who cannot join a network that stays leaves no launcher and no descriptor 
   t.deepEqual(await names(bed), ["red"]);
 });
 
+test("ports of a create that failed can be taken at once", async (t) => {
+  const bed = await Bed.create(t);
+  await bed.netns(["network", "create", "demo"]).succeed();
+  const held = "import socket, time; s = socket.create_server(('', 8081)); print('up', flush=True); time.sleep(60)";
+  await bed.host(["python3", "-c", held]).until(/up/);
+  const script = `
+import socket, subprocess
+for _ in range(20):
+    failed = subprocess.run([*${JSON.stringify(MAIN)}, "create", "web", "--network", "demo", "-p", "8080:80", "-p", "8081:80"], stderr=subprocess.PIPE)
+    assert b"8081/tcp: the port is in use" in failed.stderr, failed
+    with socket.socket() as other: other.bind(("", 8080))
+print("done")`;
+  t.is(await bed.host(["python3", "-c", script]).succeed(60_000), "done\n");
+});
+
 test("a sandbox with a thousand published ports is listed, inspected and counted as there", async (t) => {
   const bed = await Bed.create(t);
   const before = await state(bed);

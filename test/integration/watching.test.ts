@@ -227,6 +227,55 @@ test.serial("run --pcap with a name, in a network, and detached: from the first 
   }
 });
 
+test.serial(
+  "run --detach --pcap: one that fails leaves no capture behind, and one that cannot be captured fails",
+  async (t) => {
+    const bed = await Bed.create(t);
+    await bed.netns(["network", "create", "demo"]).succeed();
+    await bed.netns(["create", "red", "--network", "demo", "-p", "6000:80"]).succeed();
+    await bed.host(["touch", "/tmp/web.pcapng"]).succeed();
+    const before = await state(bed);
+    const ping = ["ping", "-q", "-c", "3", "-i", "0.1", "10.0.2.2"];
+    const create = (port: number) =>
+      bed.run(ping, [
+        "--detach",
+        "--name",
+        "web",
+        "--network",
+        "demo",
+        "--pcap",
+        "/tmp/web.pcapng",
+        "-p",
+        `${port}:80`,
+      ]);
+    // More than may run at once: were one of them left, the last could not be.
+    for (let i = 0; i < 33; i++) {
+      const failed = await create(6000).exit();
+      t.regex(failed.stderr, /6000\/tcp: the port is in use/);
+    }
+    await create(6001).succeed();
+    while ((await bed.netns(["ls", "--quiet"]).succeed()).split("\n").includes("web"));
+    await bed.netns(["rm", "web"]).exit();
+    await bed.host(["rm", "/tmp/netns-rootless/logs/web.log"]).exit();
+    await nothingLeft(bed, before, 5000);
+    const rows = await tshark(bed, "/tmp/web.pcapng", "-Y", "icmp", ...fields("frame.interface_name", "icmp.type"));
+    t.is(rows.length, 6);
+    const many = `
+import array, json, os, socket, time
+server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); server.connect("/tmp/netns-rootless/network-demo.sock")
+null = array.array("i", [os.open("/dev/null", os.O_WRONLY)])
+for id in range(32):
+    server.sendmsg([json.dumps({"id": id, "op": "capture", "name": None}).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, null)])
+    assert json.loads(server.recv(65536)) == {"id": id, "part": {"capturing": True}}
+print("up", flush=True); time.sleep(60)`;
+    await bed.host(["python3", "-c", many]).until(/up/);
+    const refused = await create(6001).exit();
+    t.is(refused.code, 125);
+    t.regex(refused.stderr, /^netns-rootless: there are 32 captures of this network already; end one of them\n$/);
+    t.is(await bed.netns(["ls", "--quiet"]).succeed(), "red\n");
+  },
+);
+
 test.serial("what cannot be captured is told", async (t) => {
   const bed = await Bed.create(t);
   await bed.host(["sh", "-c", "echo older >/tmp/older.pcapng"]).succeed();
