@@ -76,11 +76,12 @@ int32_t readAncillary(msghdr* message, ssize_t length, const Endpoint& local, En
     if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
       in_pktinfo info;
       memcpy(&info, CMSG_DATA(c), sizeof(info));
-      setAddress4(&endpoints[1], &info.ipi_addr);
+      // The one that it came to, or where that was everybody's, the one to answer from.
+      setAddress4(&endpoints[1], &info.ipi_spec_dst);
     } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
       in6_pktinfo info;
       memcpy(&info, CMSG_DATA(c), sizeof(info));
-      setAddress6(&endpoints[1], &info.ipi6_addr, info.ipi6_ifindex);
+      if (!IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) setAddress6(&endpoints[1], &info.ipi6_addr, info.ipi6_ifindex);
     } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
       memcpy(&segment, CMSG_DATA(c), sizeof(segment));
     }

@@ -13,6 +13,7 @@
  * Bounds. The record array holds many times what one turn's slots and small frames can ask for, but a burst of timers may
  * close or rewind any number of sockets at once: from OVERFLOW records on, orders without payload wait in a list and are
  * written at the beginning of the next turn. Orders given between turns are written at once, and wake the engine.
+ * From DATAGRAMS records on datagrams are dropped, as by any router that is asked for too much at once.
  * What a turn reports of a stream whose Rewind had to wait is of the old position, and passed over: it is reported again.
  */
 import { NetnsError } from "../errors.js";
@@ -29,6 +30,9 @@ import {
 } from "../native/engine.js";
 import { ENDPOINT_LENGTH, type Endpoint } from "../wire/address.js";
 import type { DatagramHandler, Datagrams, ListenHandler, StreamHandler, Streams } from "./sockets.js";
+
+/** Share of the records of a turn. */
+const DATAGRAMS = 15 / 16;
 
 /** Who hears of the links. `offset` is the first byte of the frame's vnet header in the slab. */
 export interface FrameHandler {
@@ -50,6 +54,9 @@ export class HostSockets implements Streams, Datagrams {
   /** Records that fit the command array, and the number from which on orders without payload wait. */
   readonly #capacity: number;
   readonly #overflowFrom: number;
+  readonly #datagramsUntil: number;
+  /** Datagrams for which there was no room in their turn. */
+  dropped = 0;
 
   // By socket, as far as there have been any: to fill them for all that may come takes time at every start.
   readonly #streams: (StreamHandler | null)[] = [];
@@ -83,6 +90,7 @@ export class HostSockets implements Streams, Datagrams {
     this.#backlog = memory.backlog;
     this.#capacity = Math.floor(memory.commands.length / COMMAND_STRIDE);
     this.#overflowFrom = Math.floor(this.#capacity * 0.75);
+    this.#datagramsUntil = Math.floor(this.#capacity * DATAGRAMS);
     this.#open = new Uint8Array(maxSockets);
     this.#sent = new Int32Array(maxSockets);
     this.#sentTurn = new Int32Array(maxSockets);
@@ -300,6 +308,10 @@ export class HostSockets implements Streams, Datagrams {
     path = 0,
   ): void {
     if (this.#open[socket] !== 1) return;
+    if (this.#control[Control.CommandCount] >= this.#datagramsUntil) {
+      this.dropped++;
+      return;
+    }
     const at = this.#control[Control.CommandCount] * ADDRESS_STRIDE;
     this.#command(Op.SendTo, socket, offset, length, segment, path);
     this.#commandAddresses.set(remote, at);

@@ -177,7 +177,7 @@ export class Icmp {
   #dial(packet: Packet, verdict: Extract<Verdict, { kind: "dial" }>): void {
     const { datagrams, flows, counters } = this.#options;
     const { link, family, source, destination } = packet;
-    if (this.#pings.size >= this.#limit) this.#evict();
+    if (this.#pings.size >= this.#limit) this.#evict(link);
     const icmp = icmpId(packet.view, packet.transport);
     const id = flows.insert(Protocol.Icmp, link, family, source, icmp, destination, 0);
     if (id < 0) {
@@ -212,10 +212,12 @@ export class Icmp {
     this.#options.datagrams.sendTo(ping.socket, transport, end - transport, 0, ping.remote, null, path);
   }
 
-  #evict(): void {
-    let oldest: Ping | null = null;
-    for (const ping of this.#pings.values()) if (oldest === null || ping.lastUsed < oldest.lastUsed) oldest = ping;
-    if (oldest === null) return;
+  /** Makes room for a link: the longest idle one goes, of its own where it has a quarter of all. */
+  #evict(link: number): void {
+    const pings = [...this.#pings.values()];
+    const own = pings.filter((ping) => ping.link === link);
+    const candidates = own.length * 4 >= this.#limit ? own : pings;
+    const oldest = candidates.reduce((a, b) => (b.lastUsed < a.lastUsed ? b : a));
     this.#options.counters.add("icmp.flow_limit");
     this.close(oldest);
   }

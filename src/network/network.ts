@@ -459,6 +459,7 @@ export class Network implements MemberHost {
       ...this.#counters.snapshot(),
       ...this.#handover?.snapshot(),
       ...this.#engine.counters(),
+      "udp.turn_limit": this.#sockets.dropped,
       "flows.open": this.#flows.size,
       "members.open": this.members().length,
     };

@@ -119,11 +119,11 @@ export class UdpPort implements DatagramHandler, TimerOwner {
         socket,
         addresses.slice(at, at + 24),
         addresses.slice(at + 24, at + 48),
+        () => this.#used(key),
       );
-    } else this.#clients.delete(key);
-    // The map's order is the order of use: the first is the longest idle.
-    this.#clients.set(key, client);
-    client.lastUsed = clock.now();
+      this.#clients.set(key, client);
+    }
+    this.#used(key);
     if (!this.#timer.armed) timers.arm(this.#timer, clock.now(), IDLE_MS);
     client.toServer(offset, length, segment, addresses, at + ENDPOINT_LENGTH);
   }
@@ -158,6 +158,15 @@ export class UdpPort implements DatagramHandler, TimerOwner {
     }
   }
 
+  /** A datagram of a client goes, or one for it came. The map's order is the order of use: the first is the longest idle. */
+  #used(key: number): void {
+    const client = this.#clients.get(key);
+    if (client === undefined) return;
+    client.lastUsed = this.#options.clock.now();
+    this.#clients.delete(key);
+    this.#clients.set(key, client);
+  }
+
   #makeRoom(): void {
     if (this.#clients.size < MAX_CLIENTS) return;
     for (const [key, client] of this.#clients) {
@@ -182,6 +191,7 @@ class Client implements DatagramHandler {
   readonly #behind: DirectTarget;
   readonly #hostSocket: number;
   readonly #remote: Endpoint;
+  readonly #used: () => void;
   /** Answers leave from the address that the client spoke to last. */
   #local: Endpoint;
   #inside = -1;
@@ -192,8 +202,16 @@ class Client implements DatagramHandler {
   #last: Uint8Array | null = null;
   lastUsed = 0;
 
-  constructor(options: UdpPortOptions, behind: DirectTarget, hostSocket: number, remote: Endpoint, local: Endpoint) {
+  constructor(
+    options: UdpPortOptions,
+    behind: DirectTarget,
+    hostSocket: number,
+    remote: Endpoint,
+    local: Endpoint,
+    used: () => void,
+  ) {
     this.#options = options;
+    this.#used = used;
     this.#behind = behind;
     this.#hostSocket = hostSocket;
     this.#remote = remote;
@@ -227,7 +245,7 @@ class Client implements DatagramHandler {
   datagram(_socket: number, offset: number, length: number, segment: number): void {
     this.#answered = true;
     this.#last = null;
-    this.lastUsed = this.#options.clock.now();
+    this.#used();
     this.#options.datagrams.sendTo(this.#hostSocket, offset, length, segment, this.#remote, this.#local);
   }
 

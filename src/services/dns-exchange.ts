@@ -141,7 +141,8 @@ export class Exchange implements Asker, TimerOwner {
   expired(): void {
     const { clock, upstreams, counters } = this.#parts;
     const now = clock.now();
-    if (this.#last !== null) upstreams.silent(this.#last.upstream, this.#lastAt);
+    // Whoever is slow over TCP may be quick over UDP (dns-tcp.ts).
+    if (this.#last !== null && this.#transport.lossy) upstreams.silent(this.#last.upstream, this.#lastAt);
     if (now >= this.#endAt) {
       counters.add("dns.timeout");
       this.#giveUp();

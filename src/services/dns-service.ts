@@ -69,10 +69,11 @@ export class DnsService {
     bytes: Uint8Array,
   ): void {
     const gone = this.#gone[link] ?? 0;
-    this.#forwarder.request("udp", bytes, (answer) => {
+    const respond = (answer: Uint8Array) => {
       if ((this.#gone[link] ?? 0) !== gone) return;
       this.#respond(link, destination, destinationPort, source, sourcePort, answer);
-    });
+    };
+    this.#forwarder.request("udp", bytes, respond, link);
   }
 
   /** A link is gone; its number may be another's from now on. */

@@ -14,10 +14,13 @@
  * through as they are, truncated ones too: then the sandbox asks over TCP.
  *
  * Bounds: queries of LONGEST_QUERY bytes, MAX_IN_FLIGHT of them over UDP and MAX_OVER_TCP over TCP; beyond, SERVFAIL at once.
+ * One member alone may have two thirds of them over UDP, each of several less, so that something is left for whoever comes next.
  * Leaves out: caching, validation, rewriting.
  */
 import type { Random } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
+import { MAX_SEGMENTS } from "../link/segment.js";
+import { MAX_LINKS } from "../native/engine.js";
 import { Exchange, type ExchangeParts, type Transport } from "./dns-exchange.js";
 import {
   DNS_HEADER,
@@ -50,6 +53,8 @@ export type Respond = (answer: Uint8Array) => void;
 export class DnsForwarder {
   readonly #options: DnsOptions;
   readonly #inFlight = { udp: 0, tcp: 0 };
+  /** Those over UDP, by link. */
+  readonly #ofLink = new Int32Array(MAX_LINKS + MAX_SEGMENTS);
 
   constructor(options: DnsOptions) {
     this.#options = options;
@@ -63,9 +68,10 @@ export class DnsForwarder {
   /**
    * Takes one query out of the sandbox, which is ours to keep. Only within a turn.
    * @param respond called once, now or in a later turn
+   * @param link whose query it is; -1: not told apart
    * @returns false where it is no query: then nothing can be said to it, and `respond` is not called
    */
-  request(protocol: "udp" | "tcp", query: Uint8Array, respond: Respond): boolean {
+  request(protocol: "udp" | "tcp", query: Uint8Array, respond: Respond, link = -1): boolean {
     const { counters, ownNames } = this.#options;
     if (query.length < DNS_HEADER || isResponse(query)) {
       counters.add("dns.malformed");
@@ -88,15 +94,19 @@ export class DnsForwarder {
       return true;
     }
     const inFlight = this.#inFlight;
-    if (inFlight[protocol] >= (protocol === "udp" ? MAX_IN_FLIGHT : MAX_OVER_TCP)) {
+    const room = (protocol === "udp" ? MAX_IN_FLIGHT : MAX_OVER_TCP) - inFlight[protocol];
+    // The thresholds move with what is left (Choudhury and Hahne, 1998).
+    if (room <= 0 || (link >= 0 && this.#ofLink[link] >= 2 * room)) {
       counters.add("dns.limit");
       respond(errorAnswer(query, question, RCODE_SERVFAIL));
       return true;
     }
     counters.add(protocol === "udp" ? "dns.forwarded" : "dns.forwarded_tcp");
     inFlight[protocol]++;
+    if (link >= 0) this.#ofLink[link]++;
     const exchange = new Exchange(this.#options, this.#options[protocol], query, question, (answer) => {
       inFlight[protocol]--;
+      if (link >= 0) this.#ofLink[link]--;
       respond(answer);
     });
     exchange.start();

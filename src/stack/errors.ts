@@ -9,6 +9,8 @@
  */
 import type { Clock } from "../flow/clock.js";
 import type { Counters } from "../flow/counters.js";
+import { MAX_SEGMENTS } from "../link/segment.js";
+import { MAX_LINKS } from "../native/engine.js";
 import type { Address } from "../wire/address.js";
 import {
   ICMP_HEADER,
@@ -88,8 +90,9 @@ export interface ErrorOptions {
 export class IcmpErrors {
   readonly #options: ErrorOptions;
   readonly #chain = new HeaderChain();
-  #tokens = BURST;
-  #refilled = 0;
+  /** By link: nobody takes another's. */
+  readonly #tokens = new Float64Array(MAX_LINKS + MAX_SEGMENTS).fill(BURST);
+  readonly #refilled = new Float64Array(MAX_LINKS + MAX_SEGMENTS);
 
   constructor(options: ErrorOptions) {
     this.#options = options;
@@ -104,7 +107,7 @@ export class IcmpErrors {
       counters.add("stack.error_not_allowed");
       return;
     }
-    if (!this.#takeToken()) {
+    if (!this.#takeToken(link)) {
       counters.add("stack.error_rate_limit");
       return;
     }
@@ -184,13 +187,12 @@ export class IcmpErrors {
     return transport + SHORTEST_TRANSPORT <= original.length && !isIcmpv6Error(icmpType(view, transport));
   }
 
-  #takeToken(): boolean {
+  #takeToken(link: number): boolean {
     const now = this.#options.clock.now();
-    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#refilled) * RATE) / 1000);
-    this.#refilled = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
+    const tokens = Math.min(BURST, this.#tokens[link] + ((now - this.#refilled[link]) * RATE) / 1000);
+    this.#refilled[link] = now;
+    this.#tokens[link] = tokens < 1 ? tokens : tokens - 1;
+    return tokens >= 1;
   }
 }
 

@@ -50,6 +50,8 @@ import {
 import { LONGEST_QUOTE, Reject } from "../wire/reject.js";
 
 export const MAX_DATAGRAMS = 64;
+/** Of one link, from which on its own oldest gives way, and nobody else's. */
+export const MAX_OF_LINK = MAX_DATAGRAMS / 4;
 /** Milliseconds (RFC 1122 3.3.2 asks for 60 to 120, RFC 8200 for 60; Linux gives 30 and 60). */
 export const FRAGMENT_LIFETIME = 30_000;
 const LONGEST_PAYLOAD = IPV4_MAX - IPV4_HEADER;
@@ -191,13 +193,25 @@ export class Reassembly implements TimerOwner {
   #begin(): Datagram {
     if (this.#datagrams.length >= MAX_DATAGRAMS) {
       this.#counters.add("stack.fragment_limit");
-      this.#remove(0);
+      this.#remove(this.#victim(this.#key[0]));
     }
     const datagram = this.#spare.pop() ?? new Datagram();
     datagram.begin(this.#key, this.#clock.now());
     this.#datagrams.push(datagram);
     this.#arm();
     return datagram;
+  }
+
+  /** Who gives way to a datagram of a link: the oldest, of its own where it has many. */
+  #victim(link: number): number {
+    let own = 0;
+    let oldest = 0;
+    for (let i = this.#datagrams.length - 1; i >= 0; i--) {
+      if (this.#datagrams[i].link !== link) continue;
+      own++;
+      oldest = i;
+    }
+    return own >= MAX_OF_LINK ? oldest : 0;
   }
 
   #remove(index: number): void {

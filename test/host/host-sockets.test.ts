@@ -1,6 +1,7 @@
 import test from "ava";
 import { HostSockets } from "../../src/host/host-sockets.js";
 import type { StreamHandler } from "../../src/host/sockets.js";
+import { COMMAND_STRIDE, SLOT_SIZE } from "../../src/native/engine.js";
 import { endpoint, parseAddress } from "../../src/wire/address.js";
 import { SimulatedEngine, type SimulatedOptions } from "../simulation/engine.js";
 
@@ -272,4 +273,17 @@ test("an event of a kind that nobody knows is an error, not silence", (t) => {
   b.engine.memory.control[0] = 1;
   b.engine.memory.events[0] = 99;
   t.throws(() => b.sockets.dispatch(), { message: /unknown kind 99/ });
+});
+
+test("more datagrams in one turn than there is room for: the rest is dropped and counted, and nothing else ends", (t) => {
+  const { engine, sockets, turn } = bench();
+  const socket = sockets.open(4, null, { datagram: () => {}, datagramFailed: () => {} });
+  const capacity = engine.memory.commands.length / COMMAND_STRIDE;
+  const place = engine.memory.slots * SLOT_SIZE; // small frames
+  turn(() => {
+    for (let i = 0; i < 2 * capacity; i++) sockets.sendTo(socket, place, 1, 0, HTTP, null);
+  });
+  t.is(sockets.dropped, 2 * capacity - Math.floor((capacity * 15) / 16));
+  turn(() => sockets.sendTo(socket, place, 1, 0, HTTP, null));
+  t.is(engine.datagrams[0].take().length, Math.floor((capacity * 15) / 16) + 1);
 });

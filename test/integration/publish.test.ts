@@ -61,6 +61,20 @@ test.serial("a port that is busy in one family only is busy", async (t) => {
   }
 });
 
+test.serial("a datagram to everybody on the host's network reaches a published port, and is answered", async (t) => {
+  const bed = await Bed.create(t);
+  await bed.run(["python3", "-u", `${PROGRAMS}/echo.py`, "53", "0.0.0.0"], ["-p", "6000:53/udp"]).until(/ready/);
+  const ask = (place: string) => `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.setsockopt(socket.SOL_SOCKET, 25, b"eth0")
+s.sendto(b"anybody?", ("${place}", 6000))
+print(*s.recvfrom(100))`;
+  for (const place of ["198.51.100.255", "255.255.255.255"]) {
+    t.is(await bed.internet(["python3", "-c", ask(place)]).succeed(), `b'anybody?' ('${HOST}', 6000)\n`);
+  }
+});
+
 for (const world of WORLDS) {
   const { family, any, elsewhere, host, loopback, neighbour, sandbox } = world;
   const other = world.family === 4 ? IPV6 : IPV4;

@@ -56,7 +56,7 @@ function published(makes: boolean[] = []) {
       .filter((socket) => socket !== host)
       .flatMap((socket) => socket.take())
       .map(({ remote, bytes }) => `${formatEndpoint(remote)} ${bytes[0]}`);
-  return { ask, settle, sent };
+  return { ask, settle, sent, engine };
 }
 
 test("where no socket to the first target can be had, the next is tried; after the last, the first again", async (t) => {
@@ -82,4 +82,18 @@ test("the first datagrams of many clients at once all arrive", async (t) => {
     sent(),
     Array.from({ length: 40 }, (_, i) => `127.0.0.1:53 ${i + 1}`),
   );
+});
+
+test("of too many clients the longest idle goes: one that is still answered is not", async (t) => {
+  const { ask, settle, engine } = published();
+  for (let client = 1; client <= 1024; client++) {
+    ask(client);
+    if (client % 32 === 0) await settle();
+  }
+  const [, first, second] = engine.datagrams;
+  first.deliver(Uint8Array.of(9), at("127.0.0.1", 53));
+  await settle();
+  ask(1025);
+  await settle();
+  t.deepEqual([first.closed, second.closed], [false, true]);
 });

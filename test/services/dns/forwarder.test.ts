@@ -245,6 +245,19 @@ test("more queries at once than there is room for get SERVFAIL, and room comes b
   t.is(bench.asked.length, MAX_IN_FLIGHT + 1);
 });
 
+test("one member's queries leave room for another's", (t) => {
+  const bench = new Bench();
+  const ask = (link: number) => bench.forwarder.request("udp", query("www.example"), () => {}, link);
+  for (let i = 0; i < 2 * MAX_IN_FLIGHT; i++) ask(1);
+  const first = bench.asked.length;
+  t.true(first >= 5000 && first < MAX_IN_FLIGHT * 0.7, `${first}`);
+  for (let i = 0; i < 1000; i++) ask(2);
+  t.is(bench.asked.length, first + 1000);
+  for (const { answer, sent } of bench.asked.slice(0, first)) answer(answerTo(sent, A));
+  for (let i = 0; i < 1000; i++) ask(1);
+  t.is(bench.asked.length, first + 2000);
+});
+
 test("what is no query is dropped, a query without a sound question gets FORMERR", (t) => {
   const bench = new Bench();
   t.false(bench.ask(new Uint8Array(11)));
