@@ -43,6 +43,8 @@ static void take_channel(void) {
 }
 
 int main(int count, char **arguments) {
+  /* A caller that ignores it would have the kernel take our children away, and tell nobody (waitpid(2)). */
+  signal(SIGCHLD, SIG_DFL);
   if (count > 1 && !strcmp(arguments[1], "exec")) return execute_inside(count, arguments);
   bool front = count > 1 && !strcmp(arguments[1], "front");
   if (front) begin_front(count, arguments); /* returns in the launcher */

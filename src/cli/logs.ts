@@ -3,7 +3,9 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { findSandbox, inventory } from "../control/directory.js";
 import { type RuntimeDirectory, runtimeDirectory } from "../control/runtime.js";
 import { NetnsError } from "../errors.js";
+import { native } from "../native/binding.js";
 
+const STDOUT = 1;
 const LOOK_MS = 100;
 const CHUNK = 65_536;
 /** By so many bytes a place in the log is found again. */
@@ -28,9 +30,11 @@ export async function logs(name: string, options: { follow?: boolean | undefined
         await writeOut(read);
       }
     };
+    process.stdout.on("error", () => {}); // whoever writes hears of it
     await writeNew();
     while (options.follow && (await isThere(runtime, name))) {
       for (let looks = 0; looks < 10; looks++) {
+        if (native().hasReaderGone(STDOUT)) return 0;
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
         await writeNew();
       }
@@ -41,6 +45,10 @@ export async function logs(name: string, options: { follow?: boolean | undefined
       await writeNew();
     }
     return 0;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error) || error instanceof NetnsError) throw error;
+    if (error.code === "EPIPE") return 0; // it has seen enough
+    throw new NetnsError("HOST_LACKS", `logs ${name}: cannot be read or shown (${error.code}); see errno(3)`);
   } finally {
     closeSync(fd);
   }
@@ -87,7 +95,7 @@ async function isThere(runtime: RuntimeDirectory, name: string): Promise<boolean
 }
 
 function writeOut(bytes: Buffer): Promise<void> {
-  return new Promise((resolve) => {
-    process.stdout.write(bytes, () => resolve());
+  return new Promise((resolve, reject) => {
+    process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()));
   });
 }

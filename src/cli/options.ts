@@ -178,6 +178,7 @@ function choosePublished(
   }
   if (hostIp !== undefined) automatic.push(parseHostIp(hostIp, host.interfaces()));
   const once = automatic.filter((place, i) => automatic.findIndex((other) => samePlace(place, other)) === i);
+  once.sort((a, b) => Number(a !== null) - Number(b !== null)); // what is open everywhere is open at each
   return { publish: parsePublishAll(specs), automatic: once };
 }
 
@@ -503,8 +504,10 @@ function parseSearch(texts: readonly string[]): string[] {
       `--dns-search: at most ${MAX_SEARCH} domains with ${MAX_SEARCH_LENGTH} characters in all can be searched`,
     );
   }
+  const label = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?";
+  const domain = new RegExp(`^${label}(\\.${label})*\\.?$`, "i");
   for (const text of texts) {
-    if (!/^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?)+$/i.test(text) || text.length > 253) {
+    if (text.length > 253 || !domain.test(text)) {
       throw usage(`--dns-search ${text}: expected a domain, for example corp.example, or . alone for none`);
     }
   }

@@ -152,6 +152,8 @@ async function runHere(
       const resident = await server.admit(request, (inside) =>
         launch({ ...inside, command, env: process.env, prepared }),
       );
+      const late = signals.early();
+      if (late !== null) return signalExitCode(late);
       removeSocket = confineServer(wishes, socket, runtime.lock, resolvConf, log);
       if (wishes.quiet !== true) {
         for (const port of resident.info().ports) if (isChosen(wishes, port.port)) tell(formatPort(port));

@@ -103,7 +103,7 @@ export class AutoPublish {
         spec.protocol === "tcp" &&
         spec.insidePort === port &&
         hostPort === port &&
-        (spec.host === null || (host !== null && equalAddress(spec.host, host))),
+        (spec.host === null || host === null || equalAddress(spec.host, host)),
     );
   }
 }

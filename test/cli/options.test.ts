@@ -157,6 +157,8 @@ for (const [option, text, reason] of [
   ["dns", "192.0.2.53:65536", /resolver's IP address/],
   ["dns-search", "-a", /expected a domain/],
   ["dns-search", "a..b", /expected a domain/],
+  ["dns-search", "a".repeat(64), /expected a domain/],
+  ["dns-search", `${"a".repeat(60)},corp`, /expected a domain/],
   ["dns-search", ". corp.example", /expected a domain/],
   ["dns-search", "a b c d e f g", /at most 6/],
   ["dns-search", `${"a".repeat(63)}.${"b".repeat(63)} `.repeat(3).trim(), /256 characters/],
@@ -324,7 +326,7 @@ test("where what is listened on inside is published by itself", (t) => {
   t.deepEqual(automatic({ publish: ["auto/tcp", "auto"] }), ["*"]);
   t.deepEqual(automatic({ publish: ["127.0.0.1:auto", "[::1]:auto"] }), ["127.0.0.1", "::1"]);
   t.deepEqual(automatic({ hostIp: "127.0.2.10" }), ["127.0.2.10"]);
-  t.deepEqual(automatic({ hostIp: "127.0.2.10", publish: ["127.0.2.10:auto", "auto"] }), ["127.0.2.10", "*"]);
+  t.deepEqual(automatic({ hostIp: "127.0.2.10", publish: ["127.0.2.10:auto", "auto"] }), ["*", "127.0.2.10"]);
   t.deepEqual(automatic({ hostIp: "192.0.2.9" }), ["192.0.2.9"]);
   const both = networkSettings({ publish: ["auto", "6000:8080"] });
   t.is(both.publish.length, 1);

@@ -27,6 +27,15 @@ test("npm's link to it starts the version of the package", async (t) => {
   t.is(stderr, "");
 });
 
+test("a caller that ignores the end of its children hears how the command ended all the same", async (t) => {
+  const launcher = path.join(ROOT, "native/build/Release/launcher");
+  const words = [launcher, "front", process.execPath, path.join(ROOT, "dist/src/cli/start.cjs"), "run", "--"];
+  const script = `import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(${JSON.stringify(launcher)}, ${JSON.stringify([...words, "sh", "-c", "exit 3"])})`;
+  const error = await t.throwsAsync(run("python3", ["-c", script], { timeout: 20_000 }));
+  t.like(error, { code: 3 });
+});
+
 test("a wrong option ends it with 2 and one line", async (t) => {
   const error = await t.throwsAsync(run(installed(t.teardown), ["run", "--mtu", "9", "true"]));
   t.like(error, { code: 2, stdout: "" });

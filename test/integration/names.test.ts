@@ -1,6 +1,6 @@
 /** Sandboxes with names: made, listed, entered, published, watched and ended by other processes than the one that made them. */
 import test from "ava";
-import { Bed, eventually } from "../bed/bed.js";
+import { Bed, eventually, MAIN } from "../bed/bed.js";
 import { nothingLeft, state } from "../bed/leftovers.js";
 
 /** What stays between two sandboxes: the directory, with nothing in it. */
@@ -78,6 +78,33 @@ head -c 100000 /dev/zero | tr '\\0' z; echo; echo end`;
   const output = await followed.succeed(60_000);
   t.regex(output, /^x{1000,}\ny{100}z{100000}\nend\n$/);
   t.is(output.length, 2_031_600 + 1 + 100 + 100_000 + 5);
+});
+
+test("a reader of logs that has seen enough ends it, at once where it follows", async (t) => {
+  const bed = await Bed.create(t);
+  await bed.netns(["create", "writer", "--", "sh", "-c", "seq 100000; sleep 60"]).succeed();
+  const netns = MAIN.map((word) => `'${word}'`).join(" ");
+  for (const options of ["", "-f"]) {
+    const shown = await bed
+      .host(["bash", "-c", `${netns} logs ${options} writer | head -n 1; echo $PIPESTATUS`])
+      .exit();
+    t.is(shown.stdout, "1\n0\n");
+    t.is(shown.stderr, "");
+  }
+});
+
+test("run --name: SIGTERM at any moment of its start ends it, with all that it has", async (t) => {
+  const bed = await Bed.create(t);
+  const before = await withRuntime(bed);
+  for (let delay = 20; delay < 200; delay += 20) {
+    const started = bed.run(["sleep", "60"], ["--name", "late"]);
+    const pid = await started.pid;
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    await bed.kill(pid, "TERM");
+    const { code, signal } = await started.exit(10_000);
+    t.true(code === 143 || signal === "SIGTERM", `after ${delay} ms: ${signal ?? code}`);
+  }
+  await nothingLeft(bed, before, 3000);
 });
 
 test("run --name: others see it, enter it and end it", async (t) => {

@@ -63,7 +63,7 @@ test.serial("a port that is busy in one family only is busy", async (t) => {
 
 test.serial("a datagram to everybody on the host's network reaches a published port, and is answered", async (t) => {
   const bed = await Bed.create(t);
-  await bed.run(["python3", "-u", `${PROGRAMS}/echo.py`, "53", "0.0.0.0"], ["-p", "6000:53/udp"]).until(/ready/);
+  await bed.run(["python3", "-u", `${PROGRAMS}/echo.py`, "7007", "0.0.0.0"], ["-p", "6000:7007/udp"]).until(/ready/);
   const ask = (place: string) => `
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

@@ -97,6 +97,9 @@ test("what was published by hand to the same number is left alone, and stays whe
   t.deepEqual(everywhere.listen(), ["8080:8080/tcp"]);
   const elsewhere = host("127.0.2.10", [{ hostPort: 8080, insidePort: 8080, host: parseAddress("127.0.0.1") }]);
   t.deepEqual(elsewhere.listen(8080), ["127.0.0.1:8080:8080/tcp", "127.0.2.10:8080:8080/tcp"]);
+  // What is taken at one address cannot be had at all of them.
+  const everywhereElse = host(null, [{ hostPort: 8080, insidePort: 8080, host: parseAddress("127.0.0.1") }]);
+  t.deepEqual(everywhereElse.listen(8080), ["127.0.0.1:8080:8080/tcp"]);
   const other = host(null, [
     { hostPort: 6000, insidePort: 8080 },
     { hostPort: 8080, insidePort: 8080, protocol: "udp" },
