@@ -96,7 +96,7 @@ test("a reader of logs that has seen enough ends it, at once where it follows", 
 test("run --name: SIGTERM at any moment of its start ends it, with all that it has", async (t) => {
   const bed = await Bed.create(t);
   const before = await withRuntime(bed);
-  for (let delay = 20; delay < 200; delay += 20) {
+  for (let delay = 40; delay < 200; delay += 8) {
     const started = bed.run(["sleep", "60"], ["--name", "late"]);
     const pid = await started.pid;
     await new Promise((resolve) => setTimeout(resolve, delay));
