@@ -128,6 +128,7 @@ enum Flag : uint32_t {
   kDeferring = 1u << 22,      // stream: in `deferring_`
   kTraced = 1u << 23,         // stream: connects with a TTL of its own, and its error queue tells who gave it up
   kUnsplice = 1u << 24,       // spliced, or about to be: ends after the commit
+  kCloseLater = 1u << 25,     // stream: its descriptor goes to `ended_fds_`
 };
 
 struct Socket {
@@ -198,6 +199,8 @@ constexpr int32_t kRefusals = 64;
 constexpr int32_t kIdlePipes = 32;
 constexpr int32_t kGatherers = 16;
 constexpr int32_t kSendVectors = 64;
+// Descriptors of streams that are at their end, until the loop has nothing else to do.
+constexpr int32_t kEndedFds = 32;
 // Bytes that a stream sends before its path is looked at (congestion.cc), and the size of a control's name (TCP_CA_NAME_MAX).
 constexpr int32_t kExaminedAfter = 1 << 20;
 constexpr int32_t kControlName = 16;
@@ -310,6 +313,7 @@ class Engine {
   bool full() const;
   void freeSocket(int32_t id);
   void closeSocket(int32_t id, bool reset);
+  void closeEnded();
   int32_t startConnect(int fd, const Endpoint& remote);
 
   // streams.cc. Each visit returns true when the socket has more to do in this turn.
@@ -499,6 +503,9 @@ class Engine {
   bool released_ = false;
   bool trim_wanted_ = false;
   bool stopped_ = false;
+  int32_t ended_fds_[kEndedFds];
+  int32_t ended_count_ = 0;
+  double ended_since_ = 0;
   int32_t spin_budget_ = 0;
   int yields_in_vain_ = 0;
   double crowded_until_ = 0;

@@ -42,6 +42,8 @@ constexpr long kNapNanoseconds = 1000;  // and the timer's slack, usually 50 µs
 constexpr uint64_t kBulk = 32768;
 // What it takes to be woken, about.
 constexpr double kWakeMicroseconds = 40;
+// Milliseconds that a stream at its end waits to be closed, where the loop always has something else to do.
+constexpr double kEndedWait = 1;
 // Milliseconds that others keep the processor when it is yielded to them, from which on it is not yielded for a while.
 constexpr double kCrowded = 0.5;
 constexpr double kCrowdedFor = 50;
@@ -358,6 +360,7 @@ void Engine::run() {
       if (turn_datagrams_ >= kDatagramBurst) giveWay();
       again_ = again_ || control_[kAgain] != 0;
     }
+    if (ended_count_ > 0 && now_ - ended_since_ >= kEndedWait) closeEnded();
     const bool was_last = last;
     last = false;
     if (hasWork()) {
@@ -373,6 +376,7 @@ void Engine::run() {
     last = polled = true;
   }
 
+  closeEnded();
   if (running_) {
     consumeDeferred();
     if (trim_wanted_) giveMemoryBack();
@@ -401,6 +405,7 @@ bool Engine::spin() {
     const double until = now + spin_budget_ / 1000.0;
     do {
       if (pollEvents() > 0) return true;
+      closeEnded();
       // Whoever waits for this processor may be the one who is to answer. Or is busy: then whoever sleeps is served sooner.
       sched_yield();
       const double before = now;
@@ -502,6 +507,7 @@ void Engine::shutDown() {
     if (sockets_ == nullptr || sockets_[i].kind == Kind::Free) continue;
     freeSocket(i);
   }
+  closeEnded();
   while (idle_pipe_count_ > 0) {
     const Pipe& pipe = pipes_[idle_pipes_[--idle_pipe_count_]];
     close(pipe.read);

@@ -173,7 +173,12 @@ int32_t Engine::connectTo(const Endpoint& remote, const Endpoint* local, int32_t
     return -EMFILE;
   }
   if (remote.family != 4 && remote.family != 6) return -EAFNOSUPPORT;
-  const int fd = socket(domainOf(remote.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const auto open = [&] { return socket(domainOf(remote.family), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); };
+  int fd = open();
+  if (fd < 0 && ended_count_ > 0) {
+    closeEnded();
+    fd = open();
+  }
   if (fd < 0) return -errno;
   setStreamOptions(fd);
   if (local != nullptr && local->family != 0) {
@@ -256,7 +261,13 @@ void Engine::freeSocket(int32_t id) {
   if (s.flags & kPaused) paused_count_--;
   // A duplicate that lives on elsewhere would keep reporting: take it out by name.
   if (s.flags & kForeign) (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, s.fd, nullptr);
-  close(s.fd);
+  if ((s.flags & kCloseLater) && paused_count_ == 0) {
+    if (ended_count_ == kEndedFds) closeEnded();
+    if (ended_count_ == 0) ended_since_ = now_;
+    ended_fds_[ended_count_++] = s.fd;
+  } else {
+    close(s.fd);
+  }
   s.fd = -1;
   s.kind = Kind::Free;
   s.flags &= kActive | kDeferring;
@@ -273,6 +284,11 @@ void Engine::freeSocket(int32_t id) {
       activate(i);
     }
   }
+}
+
+// What closing a stream takes of the kernel need not come before the next connection's answer.
+void Engine::closeEnded() {
+  while (ended_count_ > 0) close(ended_fds_[--ended_count_]);
 }
 
 // Close and Reset of the contract. Of a pair, both end.
@@ -296,6 +312,8 @@ void Engine::closeSocket(int32_t id, bool reset) {
     return;
   }
   if (s.kind == Kind::Stream && reset) lingerNot(s.fd);
+  // Events that it still has are nobody's: whoever gets its number is of another generation.
+  if (s.kind == Kind::Stream && !reset && (s.flags & kEnded)) s.flags |= kCloseLater;
   freeSocket(id);
 }
 

@@ -58,6 +58,8 @@ bool Engine::visitListener(int32_t id) {
     if (fd < 0) {
       if (error == EAGAIN || error == EINVAL || error == EBADF) {
         s.flags &= ~kReadable;
+      } else if (noDescriptorLeft(error) && ended_count_ > 0) {
+        closeEnded();
       } else if (noDescriptorLeft(error)) {
         // No spinning: it is tried again when a socket is freed, and with the next sweep.
         s.flags |= kPaused;

@@ -325,7 +325,13 @@ export function flushReceiver(flow: TcpFlow): void {
   flow.sentThisTurn = 0;
 }
 
-/** One segment, not a full one, is all that was not acknowledged, and an answer may come. */
+/**
+ * One segment, not a full one, is all that was not acknowledged, and an answer may come; for a FIN that is the other side's. Nobody
+ * waits for the acknowledgement of the last FIN, so others go first.
+ */
 function maybeRequest(flow: TcpFlow): boolean {
-  return flow.ackFrames === 1 && flow.ackBytes < flow.mss && flow.state === State.Established;
+  if (flow.state === State.Established) return flow.ackFrames === 1 && flow.ackBytes < flow.mss;
+  return (
+    (flow.state === State.CloseWait || flow.state === State.TimeWait) && flow.ackFrames <= 1 && flow.ackBytes < flow.mss
+  );
 }

@@ -30,6 +30,55 @@ test("the sandbox ends first: the host sees the end behind the last byte, and ma
   t.is(c.rig.timers.size, 0);
 });
 
+test("while there is other work the ACK of a FIN waits for the host's end, which carries it", (t) => {
+  const c = Conversation.open();
+  c.rig.busy = true;
+  c.rig.turn([c.segment({ flags: FIN | ACK, payload: pattern(5) })]);
+  t.is(c.rig.take().length, 0);
+  t.true(c.rig.waiting);
+  t.true(c.socket.shutdown, "the host hears at once");
+  endHost(c);
+  t.like(c.rig.take(), [{ flags: FIN | ACK, ack: c.seq + 6 }]);
+  c.rig.busy = false;
+  c.rig.turn();
+  t.is(c.rig.take().length, 0);
+  t.false(c.rig.waiting);
+});
+
+test("while there is other work the ACK of the last FIN waits, a millisecond at most; a FIN that comes again is answered at once", (t) => {
+  const c = Conversation.open();
+  endHost(c);
+  c.rig.take();
+  c.ack += 1;
+  c.say({});
+  c.rig.busy = true;
+  const fin = c.segment({ flags: FIN | ACK });
+  c.rig.turn([fin]);
+  t.is(c.rig.take().length, 0);
+  t.is(c.socket.gone, "closed");
+  c.rig.turn([fin]);
+  t.like(c.rig.take(), [{ flags: ACK, ack: c.seq + 1 }]);
+  c.rig.now += 1;
+  c.rig.turn();
+  t.is(c.rig.take().length, 0, "nothing is said twice");
+});
+
+test("a connection that comes in TIME-WAIT's place before the last ACK was sent is not disturbed by it", (t) => {
+  const c = Conversation.open();
+  endHost(c);
+  c.rig.take();
+  c.ack += 1;
+  c.say({});
+  c.rig.busy = true;
+  c.rig.turn([c.segment({ flags: FIN | ACK })]);
+  c.rig.turn([{ flags: SYN, seq: c.seq + 100_000, mss: 1460, window: 64000, scale: 7 }]);
+  c.rig.busy = false;
+  c.rig.turn();
+  t.is(c.rig.take().length, 0, "it is being dialled");
+  connect(c.rig, c.rig.host.get(1));
+  t.like(c.rig.take(), [{ flags: SYN | ACK, ack: c.seq + 100_001 }]);
+});
+
 test("the host ends first: the sandbox sees the end behind the last byte, and may go on", (t) => {
   const c = Conversation.open();
   c.socket.write(pattern(2000));
