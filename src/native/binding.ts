@@ -13,7 +13,7 @@ export interface EngineOptions {
   readonly slots?: number;
   /** The largest number of sockets at once, at most 32,768. Default: as many as this process may have descriptors. */
   readonly maxSockets?: number;
-  /** How long the loop polls at most before it sleeps when there was something to do, 0 to 1,000 µs. Default: 40. */
+  /** How long the loop polls at most before it sleeps when there was something to do, 0 to 1,000 µs. Default: 100. */
   readonly spinMicroseconds?: number;
   /** False: do not use SO_PEEK_OFF, as on kernels that lack it for TCP. Default: true, where the kernel has it. */
   readonly peekOffset?: boolean;
@@ -71,7 +71,7 @@ export function native(): Addon {
  * Throws a NetnsError (NATIVE), or a RangeError for an option out of its range.
  */
 export function createEngine(options: EngineOptions = {}): Engine {
-  const { slots = SLOTS, maxSockets = 0, spinMicroseconds = 40, peekOffset = true, congestion = [] } = options;
+  const { slots = SLOTS, maxSockets = 0, spinMicroseconds = 100, peekOffset = true, congestion = [] } = options;
   return new (native().Engine)({ slots, maxSockets, spinMicroseconds, peekOffset, congestion: congestion.join(",") });
 }
 
