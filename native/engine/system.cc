@@ -23,6 +23,14 @@
 #define TUN_F_USO6 0x40
 #endif
 
+// Of V8's include/v8-initialization.h. Where the program that loads us has no such function, its address is null.
+namespace v8 {
+class V8 {
+ public:
+  [[gnu::weak]] static void SetFlagsFromString(const char* text);
+};
+}  // namespace v8
+
 namespace netns {
 namespace {
 
@@ -203,6 +211,12 @@ napi_value collect_garbage(napi_env env, napi_callback_info) {
   return nullptr;
 }
 
+// Node-API has no call for this either; Node's own module for it takes some milliseconds to load. Node leaves V8's options open to change.
+napi_value compile_sooner(napi_env, napi_callback_info) {
+  if (v8::V8::SetFlagsFromString != nullptr) v8::V8::SetFlagsFromString("--interrupt-budget=3000");
+  return nullptr;
+}
+
 constexpr uintptr_t kHugePage = 1 << 21;
 
 // Memory of no file can be told to be wiped by a fork, which is taken back at once; a file's is EINVAL. See madvise(2).
@@ -253,6 +267,7 @@ napi_value system_init(napi_env env, napi_value exports) {
       {"hasReaderGone", netns::has_reader_gone},
       {"fillRandom", netns::fill_random},
       {"collectGarbage", netns::collect_garbage},
+      {"compileSooner", netns::compile_sooner},
       {"forgetCode", netns::forget_code},
       {"sendPacket", netns::send_packet},
       {"receivePacket", netns::receive_packet},

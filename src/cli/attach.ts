@@ -3,7 +3,7 @@ import { attach as attachTo } from "../sandbox/attach.js";
 import { HostResolvConf } from "../services/resolv-conf.js";
 import { formatAddress } from "../wire/address.js";
 import { type ConfineWish, confine } from "./confinement.js";
-import { collectGarbage } from "./garbage.js";
+import { LOAD } from "./load.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings, parseTarget } from "./options.js";
 import { tellCounters, tellPublished } from "./run.js";
@@ -27,7 +27,7 @@ export async function attach(target: string, wishes: AttachWishes): Promise<numb
   try {
     const resolvConf = new HostResolvConf();
     const session = await openSession(settings, (inside) => attachTo(where, inside), log, {
-      rested: collectGarbage,
+      ...LOAD,
       resolvConf,
     });
     try {

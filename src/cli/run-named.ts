@@ -16,8 +16,8 @@ import type { ExitStatus, PreparedLauncher } from "../sandbox/sandbox.js";
 import { HostResolvConf } from "../services/resolv-conf.js";
 import { confineServer } from "./confinement.js";
 import { create } from "./create.js";
-import { collectGarbage } from "./garbage.js";
 import { formatPort } from "./listing.js";
+import { LOAD } from "./load.js";
 import { openLog, tell } from "./log.js";
 import { joinRequest, joinServer, type NamedWishes, networkWishes } from "./named.js";
 import { openCaptureFile, requestCapture } from "./pcap.js";
@@ -135,7 +135,7 @@ async function runHere(
       stays: true, // it ends with us
       wishes: networkWishes(wishes),
       log,
-      own: { rested: collectGarbage, resolvConf },
+      own: { ...LOAD, resolvConf },
     });
     let removeSocket = () => {};
     let capture: RunningCapture | null = null;

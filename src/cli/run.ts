@@ -16,7 +16,7 @@ import type { ExitStatus, InsideNetwork, PreparedLauncher, Sandbox } from "../sa
 import { HostResolvConf } from "../services/resolv-conf.js";
 import { formatAddress } from "../wire/address.js";
 import { type ConfineWish, confine } from "./confinement.js";
-import { collectGarbage } from "./garbage.js";
+import { LOAD } from "./load.js";
 import { type LogOptions, openLog, tell } from "./log.js";
 import { type NetworkSettings, type NetworkWishes, nameserver, networkSettings } from "./options.js";
 import type { CaptureFile } from "./pcap.js";
@@ -61,7 +61,7 @@ export async function run(
       settings,
       (inside) => launchCommand(command, settings, { root: wishes.root, prepared }, inside),
       log,
-      { rested: collectGarbage, resolvConf },
+      { ...LOAD, resolvConf },
     ).catch((error: unknown) => {
       file?.close();
       throw error;

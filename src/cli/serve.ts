@@ -14,7 +14,7 @@ import { SILENT_LOG } from "../policy/config.js";
 import { rememberHostFacts } from "../sandbox/host-facts.js";
 import { HostResolvConf } from "../services/resolv-conf.js";
 import { confineServer } from "./confinement.js";
-import { collectGarbage } from "./garbage.js";
+import { LOAD } from "./load.js";
 import type { ServerWishes } from "./named.js";
 import { openServer } from "./served.js";
 import { catchSignals } from "./signals.js";
@@ -43,7 +43,7 @@ export async function serve(order: string): Promise<number> {
       stays,
       wishes,
       log,
-      own: { rested: collectGarbage, resolvConf },
+      own: { ...LOAD, resolvConf },
     });
     const runtime = runtimeDirectory();
     const socket = runtime.socket(kind, name);

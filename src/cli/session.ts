@@ -31,7 +31,7 @@ export interface Session {
 }
 
 /** What a network may want of a process that is ours alone. */
-export type OwnProcess = Pick<NetworkConfig, "rested" | "resolvConf">;
+export type OwnProcess = Pick<NetworkConfig, "began" | "rested" | "resolvConf">;
 
 /** What the inside of the namespace has to be like. */
 export function insideNetwork(settings: NetworkSettings): InsideNetwork {

@@ -40,6 +40,11 @@ export interface SystemBinding {
    * open, EPERM for a file, which never hangs up.
    */
   watchHangup(fd: number, hungUp: () => void): number;
+  /**
+   * From now on V8's compiler, that of all threads, takes a function that ran for some thousand bytes of its code, where it usually
+   * waits until there were tens of thousands. Does nothing where this is not to be had.
+   */
+  compileSooner(): void;
   /** Collects all garbage of this thread's heap now, some milliseconds in a heap like ours, and makes the heap as small as it can be. */
   collectGarbage(): void;
   /**

@@ -50,6 +50,8 @@ export interface NetworkConfig {
   /** TCP congestion control towards peers on the host itself, the first of these that we may use; empty: the host's default. */
   readonly congestion: readonly string[];
   readonly log: Log;
+  /** Called once, within a turn, when the first load begins. */
+  readonly began?: () => void;
   /** Called when a load has ended and nothing much has come for a while: the moment for what would disturb at other times. */
   readonly rested?: () => void;
 }

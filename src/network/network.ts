@@ -160,7 +160,10 @@ export class Network implements MemberHost {
     const neighbours = this.#neighbours;
     const timers = new Timers(clock.now());
     this.#timers = timers;
-    this.#rest = new Rest(timers, clock.now, () => setImmediate(() => this.#giveBack()));
+    this.#rest = new Rest(timers, clock.now, {
+      began: () => this.#config.began?.(),
+      rested: () => setImmediate(() => this.#giveBack()),
+    });
     const flows = new FlowTable({ random, limit: FLOW_LIMIT });
     this.#flows = flows;
     const { gateway, dns, sandbox, serveDns, outboundAddress, outboundAddress6, hostLoopback, mtu } = config;

@@ -4,7 +4,7 @@ import type { ShardPlace, SoloConfig } from "./config.js";
 
 /** What a shard's thread begins with. */
 export interface ShardStart {
-  readonly config: Omit<SoloConfig, "log" | "rested" | "resolvConf">;
+  readonly config: Omit<SoloConfig, "log" | "began" | "rested" | "resolvConf">;
   readonly place: ShardPlace;
   /** Collect garbage in the thread, too, when a load has ended. */
   readonly collects: boolean;

@@ -86,7 +86,7 @@ export class ShardedNetwork implements OpenNetwork {
       for (const fd of peers.slice(1).flat()) if (fd >= 0) native().closeFd(fd);
       throw error;
     }
-    const { log, rested, resolvConf: _, ...rest } = config; // functions stay in their thread, and DNS is the first one's
+    const { log, began: _, rested, resolvConf: __, ...rest } = config; // functions stay in their thread, and DNS is the first one's
     this.#others = peers.slice(1).map((own, i) => {
       const place = { index: i + 1, count, peers: own, listeners: this.#ports.listenersFor(i + 1) };
       return new Shard(start({ config: rest, place, collects: rested !== undefined }), log);

@@ -6,12 +6,9 @@ import { Rest } from "../../src/network/rest.js";
 function rig() {
   let now = 0;
   let rests = 0;
+  let begins = 0;
   const timers = new Timers(0);
-  const rest = new Rest(
-    timers,
-    () => now,
-    () => rests++,
-  );
+  const rest = new Rest(timers, () => now, { began: () => begins++, rested: () => rests++ });
   const pass = (milliseconds: number, eventsPerStep = 0) => {
     for (const end = now + milliseconds; now < end; ) {
       now += 10;
@@ -19,7 +16,7 @@ function rig() {
       rest.turn(eventsPerStep);
     }
   };
-  return { timers, pass, rests: () => rests };
+  return { timers, pass, begins: () => begins, rests: () => rests };
 }
 
 test("a load that has ended is followed by one rest, and then nothing wakes", (t) => {
@@ -47,4 +44,16 @@ test("a few events after a load are none, and few alone lead to no rest", (t) =>
     pass(10, 5);
   }
   t.is(rests(), 1);
+});
+
+test("the first load is told when it begins; a start and a request are none, and later ones are not told", (t) => {
+  const { pass, begins } = rig();
+  pass(10, 40);
+  t.is(begins(), 0);
+  pass(10, 40);
+  t.is(begins(), 1, "while it lasts");
+  pass(5000, 100);
+  pass(5000);
+  pass(5000, 100);
+  t.is(begins(), 1);
 });

@@ -24,7 +24,7 @@ import { HostResolvConf } from "../../services/resolv-conf.js";
 import { type Address, isIPv4 } from "../../wire/address.js";
 import { sharesPrefix } from "../../wire/prefix.js";
 import { confine } from "../confinement.js";
-import { collectGarbage } from "../garbage.js";
+import { LOAD } from "../load.js";
 import { openLog } from "../log.js";
 import { print, warn } from "../output.js";
 import { type OwnProcess, openSession, type Session } from "../session.js";
@@ -66,7 +66,7 @@ async function serve(options: SlirpOptions): Promise<number> {
   const settings = slirpSettings(options);
   const log = await openLog({});
   const resolvConf = new HostResolvConf();
-  const session = await open(options, settings, log, { rested: collectGarbage, resolvConf });
+  const session = await open(options, settings, log, { ...LOAD, resolvConf });
   let ending: Ending;
   let api: Api | null = null;
   try {
