@@ -69,7 +69,7 @@ bed, without a sandbox: no tool can beat it.
 | connect, request, close | one connection after the other, a byte there, a byte back, the server closes |
 | HTTP | wrk in the sandbox, nginx with one worker in the bed |
 | UDP | iperf3 -u -b 0: one datagram per system call, as many as go. With UDP_SEGMENT: up to 45 per call, as QUIC programs do |
-| start | the median of 5 starts of the tool with the command \`true\` |
+| start | the median of 5 starts of the tool with the command \`true\`: set up alike, and as it is without any option, when pasta looks for ports to forward, in IPv6 too |
 | memory, processor time, wake-ups | of the tool's own processes, in a sandbox that does nothing, and after the other rows |
 | between two members | iperf3 from one sandbox of a network to another; beside it, two namespaces of the bed that a pair of veth joins |
 | a capture | iperf3 before, while \`capture\` writes every packet to /dev/null, and after |

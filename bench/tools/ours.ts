@@ -59,6 +59,8 @@ export const ours: Tool = {
   },
 
   named: (bed, setup) => named(bed, setup, "bench-captured", command(setup, [])),
+
+  launchBare: (argv) => [PROGRAM, "run", "--", ...argv],
 };
 
 /** The same with several threads, to stand beside it. */

@@ -50,4 +50,6 @@ export const pasta: Tool = {
   launch(_bed, setup, argv) {
     return command(setup, "none", argv);
   },
+
+  launchBare: (argv) => ["pasta", "--", ...argv],
 };

@@ -55,6 +55,8 @@ export interface Tool {
   start(bed: Bed, setup: Setup): Promise<Sandbox>;
   /** The command that runs another in a new sandbox; for those that can `launch`. */
   launch(bed: Bed, setup: Setup, command: readonly string[]): readonly string[];
+  /** The same without any option, as people type it; for those where that makes a sandbox with a network. */
+  launchBare?(command: readonly string[]): readonly string[];
   /** For those that have `members`. */
   pair?(bed: Bed, setup: Setup): Promise<Pair>;
   /** For those that can `capture`. */

@@ -78,7 +78,7 @@ const FLUSHES_PER_TURN = 2048;
 /** Flows that wait for room in the next turn; others wait until the sandbox sends again. */
 const WAITING = 64;
 /** Milliseconds that an acknowledgement waits at most while the loop does not sleep. */
-const ACK_DELAY = 1;
+const ACK_DELAY = 2;
 
 export class Tcp implements TcpContext {
   readonly output: Output;
