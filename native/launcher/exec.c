@@ -11,7 +11,8 @@
  *
  * Ends. The command's: the keeper tells the caller how, and both end. The sandbox's: the kernel kills the command with its PID
  * namespace; where that could not be made the keeper watches init, and kills the command and all that it left. The caller's or the
- * keeper's, by SIGKILL: the parent-death signal ends those below.
+ * keeper's, by SIGKILL: the parent-death signal ends those below, and the PID namespace ends what the command left when it ends itself;
+ * where there is none, the keeper outlives the caller for long enough to end all of it.
  *
  * Entering. /proc/PID is opened first, and all else is opened relative to it: that never leads to another process, even if the
  * number is given away again. Only namespaces that differ from our own are entered, the user namespace first, since it gives the
@@ -218,7 +219,10 @@ static _Noreturn void keep(const struct wish *wish, const struct sandbox *target
   int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
   if (children < 0) refuse("signalfd: %s", strerror(errno));
   bool isolated = enter(target);
-  if (!isolated) prctl(PR_SET_CHILD_SUBREAPER, 1);
+  if (!isolated) {
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, 0);
+  }
   pid_t command = start_command(wish, directory, mask);
 
   enum { LINK, CHILDREN, SIGNALS, INIT, COUNT };
@@ -239,7 +243,10 @@ static _Noreturn void keep(const struct wish *wish, const struct sandbox *target
     }
     if (ready[LINK].revents) {
       struct message message;
-      if (control_receive(link, &message, NULL) <= 0) _exit(0); /* the caller was killed, and so are we */
+      if (control_receive(link, &message, NULL) <= 0) { /* the caller was killed, and so are we where nobody else would miss us */
+        if (!isolated) end_descendants();
+        _exit(0);
+      }
       if (!command_has(&witness, message.a, command)) kill(command, message.a);
     }
   }

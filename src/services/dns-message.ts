@@ -14,6 +14,10 @@ export const RCODE_NXDOMAIN = 3;
 export const RCODE_NOTIMP = 4;
 export const RCODE_REFUSED = 5;
 
+const TYPE_OPT = 41;
+/** The payload that we take, for EDNS: what crosses every path unfragmented. */
+const UDP_PAYLOAD = 1232;
+
 /** Limits of RFC 1035, 2.3.4, in bytes as on the wire. */
 const MAX_LABEL = 63;
 const MAX_NAME = 255;
@@ -88,13 +92,38 @@ function lowerCase(byte: number): number {
   return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 }
 
-/** An answer that says no more than `code`, with the query's question if it could be read. */
+/** Bytes of an OPT record without options. */
+export const OPT_LENGTH = 11;
+
+/** True for a query with an OPT record at `at`, its question's end: the root, type OPT (RFC 6891, 6.1.2). */
+export function hasOption(query: Uint8Array, at: number): boolean {
+  return query.length >= at + OPT_LENGTH && query[at] === 0 && query[at + 1] === 0 && query[at + 2] === TYPE_OPT;
+}
+
+/** Our OPT record: version 0, no flags, no options. Its place is all zero. */
+export function writeOption(answer: Uint8Array, at: number): void {
+  answer[at + 2] = TYPE_OPT;
+  answer[at + 3] = UDP_PAYLOAD >> 8;
+  answer[at + 4] = UDP_PAYLOAD & 0xff;
+}
+
+/**
+ * An answer that says no more than `code`, with the query's question if it could be read, and an OPT record where the query has one
+ * directly behind that (RFC 6891, 6.1.1).
+ */
 export function errorAnswer(query: Uint8Array, question: Question | null, code: number): Uint8Array {
-  const answer = new Uint8Array(query.subarray(0, question === null ? DNS_HEADER : question.end));
+  const end = question === null ? DNS_HEADER : question.end;
+  const edns = question !== null && hasOption(query, end);
+  const answer = new Uint8Array(edns ? end + OPT_LENGTH : end);
+  answer.set(query.subarray(0, end));
   // QR; opcode and RD as asked; RA.
   answer[2] = 0x80 | (query[2] & 0x79);
   answer[3] = 0x80 | code;
   answer.fill(0, 4, DNS_HEADER);
   answer[5] = question === null ? 0 : 1;
+  if (edns) {
+    answer[11] = 1;
+    writeOption(answer, end);
+  }
   return answer;
 }

@@ -9,7 +9,7 @@
  */
 import { type Address, formatAddress, isIPv4, parseAddress } from "../wire/address.js";
 import { sharesPrefix } from "../wire/prefix.js";
-import { DNS_HEADER, type Question, RCODE_NXDOMAIN } from "./dns-message.js";
+import { DNS_HEADER, hasOption, OPT_LENGTH, type Question, RCODE_NXDOMAIN, writeOption } from "./dns-message.js";
 
 export interface OwnName {
   /** Without the final dot. */
@@ -29,11 +29,8 @@ const TTL_SECONDS = 60;
 const TYPE_A = 1;
 const TYPE_PTR = 12;
 const TYPE_AAAA = 28;
-const TYPE_OPT = 41;
 const TYPE_ANY = 255;
 const CLASS_IN = 1;
-/** The payload that we take, for EDNS: what crosses every path unfragmented. */
-const UDP_PAYLOAD = 1232;
 
 /** `100.2.0.10.in-addr.arpa` (RFC 1035, 3.5) or its sister in ip6.arpa (RFC 3596, 2.5). */
 export function reverseName(address: Address): string {
@@ -109,7 +106,7 @@ export class OwnNames {
     const known = this.#forward.has(name) || this.#reverse.has(name) || name === this.#zone;
     const records = this.#records(question);
     const edns = hasOption(query, end);
-    const length = records.reduce((sum, { data }) => sum + 12 + data.length, end) + (edns ? 11 : 0);
+    const length = records.reduce((sum, { data }) => sum + 12 + data.length, end) + (edns ? OPT_LENGTH : 0);
     const answer = new Uint8Array(length);
     answer.set(query.subarray(0, end));
     // QR, AA, and RD as asked; RA.
@@ -127,10 +124,7 @@ export class OwnNames {
       answer.set(data, at + 12);
       at += 12 + data.length;
     }
-    if (edns) {
-      view.setUint16(at + 1, TYPE_OPT);
-      view.setUint16(at + 3, UDP_PAYLOAD);
-    }
+    if (edns) writeOption(answer, at);
     return answer;
   }
 
@@ -157,11 +151,6 @@ function withdraw(names: Map<string, OwnName[]>, key: string, name: OwnName): vo
   const left = (names.get(key) ?? []).filter((each) => each !== name);
   if (left.length > 0) names.set(key, left);
   else names.delete(key);
-}
-
-/** RFC 6891, 6.1.2: the root, type OPT. */
-function hasOption(query: Uint8Array, at: number): boolean {
-  return query.length >= at + 11 && query[at] === 0 && query[at + 1] === 0 && query[at + 2] === TYPE_OPT;
 }
 
 /** A name that was checked as a hostname. */

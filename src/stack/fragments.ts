@@ -7,7 +7,8 @@
  * one piece, with a header without options or extension headers, and handed out. The buffer is valid until the next
  * fragment is added.
  *
- * No sender that means well sends overlapping fragments: one that does loses the whole datagram. Likewise one that gives
+ * A fragment that came before, byte for byte, is nothing new: networks repeat packets (RFC 8200, 4.5).
+ * No sender that means well sends other overlapping fragments: one that does loses the whole datagram. Likewise one that gives
  * two lengths, data behind the end, a fragment that is no multiple of 8 bytes, or more than a packet can hold.
  *
  * Bounds: MAX_DATAGRAMS in progress of both families, each with a buffer of 64 KiB (4 MiB in all, made when first needed and
@@ -116,10 +117,9 @@ export class Reassembly implements TimerOwner {
     key[3] = ipv4Protocol(view, at);
     key[4] = ipv4Source(view, at);
     key[8] = ipv4Destination(view, at);
-    const datagram = this.#put(from, length, more, LONGEST_PAYLOAD);
-    if (datagram === null) return null;
     const body = at + header;
-    datagram.bytes.set(bytes.subarray(body, body + length), IPV4_HEADER + from);
+    const datagram = this.#put(from, bytes.subarray(body, body + length), more, LONGEST_PAYLOAD);
+    if (datagram === null) return null;
     if (from === 0) {
       datagram.hops = ipv4Ttl(view, at);
       datagram.quote(bytes, at, body + length);
@@ -145,9 +145,8 @@ export class Reassembly implements TimerOwner {
       key[4 + i] = view.getInt32(at + IPV6_SOURCE + 4 * i);
       key[8 + i] = view.getInt32(at + IPV6_DESTINATION + 4 * i);
     }
-    const datagram = this.#put(from, end - body, more, IPV6_MAX_PAYLOAD);
+    const datagram = this.#put(from, bytes.subarray(body, end), more, IPV6_MAX_PAYLOAD);
     if (datagram === null) return null;
-    datagram.bytes.set(bytes.subarray(body, end), IPV6_HEADER + from);
     if (from === 0) {
       datagram.bytes.set(bytes.subarray(at, at + IPV6_HEADER));
       datagram.hops = ipv6HopLimit(view, at);
@@ -162,9 +161,10 @@ export class Reassembly implements TimerOwner {
     for (let i = this.#datagrams.length - 1; i >= 0; i--) if (this.#datagrams[i].link === link) this.#remove(i);
   }
 
-  /** Notes a part of the datagram of #key; null where it is refused. */
-  #put(from: number, length: number, more: boolean, longest: number): Datagram | null {
+  /** Takes a part of the datagram of #key; null where it is refused, or brings nothing new. */
+  #put(from: number, part: Uint8Array, more: boolean, longest: number): Datagram | null {
     this.#expire();
+    const { length } = part;
     const index = this.#find();
     if (length === 0 || (more && (length & 7) !== 0) || from + length > longest) {
       if (index >= 0) this.#remove(index);
@@ -172,7 +172,11 @@ export class Reassembly implements TimerOwner {
       return null;
     }
     const datagram = index >= 0 ? this.#datagrams[index] : this.#begin();
-    if (datagram.put(from, length, more)) return datagram;
+    if (datagram.has(from, part, more)) {
+      this.#counters.add("stack.fragment_duplicate");
+      return null;
+    }
+    if (datagram.put(from, part, more)) return datagram;
     this.#remove(this.#datagrams.indexOf(datagram));
     this.#counters.add("stack.fragment_overlap");
     return null;
@@ -291,8 +295,24 @@ export class Datagram {
     return true;
   }
 
-  /** Notes a part; false where it does not fit with the others. */
-  put(from: number, length: number, more: boolean): boolean {
+  get #header(): number {
+    return this.#key[1] === 4 ? IPV4_HEADER : IPV6_HEADER;
+  }
+
+  /** True for a part that came before, and was the same. */
+  has(from: number, part: Uint8Array, more: boolean): boolean {
+    const end = from + part.length;
+    if (more ? end > this.#end || end === this.#total : end !== this.#total) return false;
+    const lastBlock = (end + 7) >> 3;
+    for (let block = from >> 3; block < lastBlock; block++) if (this.#have[block] === 0) return false;
+    const at = this.#header + from;
+    for (let i = 0; i < part.length; i++) if (this.bytes[at + i] !== part[i]) return false;
+    return true;
+  }
+
+  /** Takes a part; false where it does not fit with the others. */
+  put(from: number, part: Uint8Array, more: boolean): boolean {
+    const { length } = part;
     const end = from + length;
     if (more ? this.#total >= 0 && end > this.#total : this.#total >= 0 || end < this.#end) return false;
     const lastBlock = (end + 7) >> 3;
@@ -303,6 +323,7 @@ export class Datagram {
     if (!more) this.#total = end;
     if (end > this.#end) this.#end = end;
     this.#received += length;
+    this.bytes.set(part, this.#header + from);
     return true;
   }
 
@@ -312,7 +333,7 @@ export class Datagram {
 
   /** Bytes of the whole packet. */
   get length(): number {
-    return (this.#key[1] === 4 ? IPV4_HEADER : IPV6_HEADER) + this.#total;
+    return this.#header + this.#total;
   }
 
   /** Writes the header. */

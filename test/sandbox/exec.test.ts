@@ -276,6 +276,12 @@ test("where /proc cannot be mounted, as in many containers, exec works without a
     "up\n137\n",
   );
   t.deepEqual(processesWith("8765.3"), []);
+  const forks = "setsid sleep 8765.2 >/dev/null & echo up; sleep 8765.2";
+  t.is(await inContainer("--kill", "sh", "-c", forks), "up\n0\n");
+  t.true(
+    await until(() => processesWith("8765.2").length === 0, 2000),
+    "kill -9 of exec ends what its command has forked",
+  );
 });
 
 test("a terminal works in it as outside", async (t) => {

@@ -1,6 +1,6 @@
 /**
  * A small host program for exec.test.ts: holds a sandbox, runs its arguments in it with `launcher exec`, and ends with that one's
- * exit code. `--release` in front: lets the sandbox go as soon as the command has written something.
+ * exit code. `--release` in front: lets the sandbox go as soon as the command has written something; `--kill`: kills `launcher exec` then.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,6 +9,7 @@ import { launch } from "../../src/sandbox/sandbox.js";
 
 const given = process.argv.slice(2);
 const release = given[0] === "--release";
+const kill = given[0] === "--kill";
 const sandbox = await launch({
   network: {
     ifname: "tap0",
@@ -29,13 +30,14 @@ const sandbox = await launch({
 });
 for (const note of sandbox.notes) console.error(note);
 const { pid, start } = sandbox.init ?? { pid: 0, start: "" };
-const words = ["exec", "--pid", String(pid), "--start", start, "--", ...(release ? given.slice(1) : given)];
+const words = ["exec", "--pid", String(pid), "--start", start, "--", ...(release || kill ? given.slice(1) : given)];
 const child = spawn(launcherPath(), words, { stdio: ["inherit", "pipe", "inherit"] });
 child.stdout.pipe(process.stdout);
 const ended = once(child, "exit");
-if (release) {
+if (release || kill) {
   await once(child.stdout, "data");
-  await sandbox.release();
+  if (kill) child.kill("SIGKILL");
+  else await sandbox.release();
 }
 [process.exitCode] = await ended;
 await sandbox.release();

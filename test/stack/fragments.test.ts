@@ -69,6 +69,29 @@ test("overlapping fragments (teardrop) lose the datagram", (t) => {
   t.is(network.reassembly.size, 0);
 });
 
+test("a fragment that comes twice changes nothing (RFC 8200, 4.5); one with other bytes loses the datagram", (t) => {
+  const datagram = udp(5000, 9, pattern(4000));
+  const parts = cut(datagram, 1480);
+  for (let twice = 0; twice < parts.length; twice++) {
+    const network = new SimulatedNetwork();
+    // The last to come is not the one that is there twice: the datagram is complete, and gone, before that.
+    const order = [parts[twice], parts[twice], ...parts.filter((_, i) => i !== twice)];
+    network.exchange(...order);
+    t.deepEqual(
+      sent(network).map(({ bytes }) => Buffer.from(bytes).equals(pattern(4000))),
+      [true],
+    );
+    t.is(network.counters.get("stack.fragment_duplicate"), 1);
+    t.is(network.counters.get("stack.fragment_overlap"), 0);
+
+    const changed = Uint8Array.from(parts[twice]);
+    changed[changed.length - 1] ^= 1;
+    network.exchange(parts[twice], changed);
+    t.is(network.counters.get("stack.fragment_overlap"), 1);
+    t.is(network.reassembly.size, 0);
+  }
+});
+
 test("more than 65,535 bytes (ping of death), two ends, data behind the end, odd and empty pieces", (t) => {
   const bytes = pattern(1480);
   const cases: [string, Uint8Array[]][] = [

@@ -195,6 +195,19 @@ test("silence from all ends with SERVFAIL in time", (t) => {
   t.is(bench.counters.get("dns.timeout"), 1);
 });
 
+test("an error of ours has an OPT record where the query has one, and only there (RFC 6891, 6.1.1)", (t) => {
+  const bench = new Bench();
+  for (const edns of [false, true]) {
+    bench.ask(query("www.example", "A", 0x1234, edns));
+    bench.pass(TOTAL_MS);
+    const { code, questions, additionals } = read(bench.answers[edns ? 1 : 0]);
+    t.is(code, 2);
+    t.is(questions?.[0]?.name, "www.example");
+    t.is(additionals?.length, edns ? 1 : 0);
+    if (edns) t.like(additionals?.[0], { type: "OPT", name: ".", udpPayloadSize: 1232, ednsVersion: 0 });
+  }
+});
+
 test("a resolver that refuses is passed over at once, and when all did it is SERVFAIL at once", (t) => {
   const bench = new Bench();
   bench.ask(query("www.example"));

@@ -1,8 +1,23 @@
 /** DNS messages for the tests, by dns-packet, which the forwarder itself does not use for what it forwards. */
 import dns, { type Answer, type Packet, type RecordType } from "dns-packet";
 
-export function query(name: string, type: RecordType = "A", id = 0x1234): Uint8Array {
-  return Uint8Array.from(dns.encode({ type: "query", id, flags: dns.RECURSION_DESIRED, questions: [{ name, type }] }));
+const OPT: Answer = {
+  type: "OPT",
+  name: ".",
+  udpPayloadSize: 4096,
+  flags: 0,
+  options: [],
+  extendedRcode: 0,
+  ednsVersion: 0,
+  flag_do: false,
+};
+
+/** `edns`: with an OPT record. */
+export function query(name: string, type: RecordType = "A", id = 0x1234, edns = false): Uint8Array {
+  const additionals = edns ? [OPT] : [];
+  return Uint8Array.from(
+    dns.encode({ type: "query", id, flags: dns.RECURSION_DESIRED, questions: [{ name, type }], additionals }),
+  );
 }
 
 /** An answer to a query, as a resolver would give it. `code`: RCODE. */
