@@ -369,7 +369,7 @@ void Engine::run() {
       break;
     }
     if (was_last) break;
-    polled = acted && turns < kTurnsInARow && spin();
+    polled = acted && turns < kTurnsInARow && monotonicMilliseconds() - begin < kTimeInARow && spin();
     if (polled) continue;
     if (control_[kBeforeSleep] == 0) break;
     control_[kBeforeSleep] = 0;
@@ -388,7 +388,8 @@ void Engine::run() {
   if (running_ && again_) uv_idle_start(&idle_, onIdle);
 }
 
-// What polling would have brought: a sleep that ended soon was not worth its while, one that lasted shows that nobody answers.
+// What polling would have brought: a pause that ended soon was not worth a sleep, one that lasted shows that nobody answers. The pause
+// began with the poll that was in vain.
 void Engine::adaptSpin(double now) {
   if (slept_at_ < 0) return;
   const double slept = (now - slept_at_) * 1000;
@@ -399,7 +400,8 @@ void Engine::adaptSpin(double now) {
 
 // Polls for the current while. True: something is ready, and has become flags.
 bool Engine::spin() {
-  double now = monotonicMilliseconds();
+  const double begin = monotonicMilliseconds();
+  double now = begin;
   if (spin_budget_ > 3 && now >= crowded_until_) {
     counters_.spins++;
     const double until = now + spin_budget_ / 1000.0;
@@ -413,7 +415,7 @@ bool Engine::spin() {
       if (now - before > kCrowded) crowded_until_ = now + kCrowdedFor;
     } while (now < until);
   }
-  slept_at_ = now;
+  slept_at_ = begin;
   return false;
 }
 

@@ -221,7 +221,7 @@ static _Noreturn void keep(const struct wish *wish, const struct sandbox *target
   bool isolated = enter(target);
   if (!isolated) {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    prctl(PR_SET_PDEATHSIG, 0);
+    prctl(PR_SET_PDEATHSIG, SIGCONT); /* no longer SIGKILL; and it may be stopped */
   }
   pid_t command = start_command(wish, directory, mask);
 

@@ -95,9 +95,12 @@ function lowerCase(byte: number): number {
 /** Bytes of an OPT record without options. */
 export const OPT_LENGTH = 11;
 
-/** True for a query with an OPT record at `at`, its question's end: the root, type OPT (RFC 6891, 6.1.2). */
+/** True for a query whose first record is an OPT at `at`, its question's end: the root, type OPT (RFC 6891, 6.1.2). */
 export function hasOption(query: Uint8Array, at: number): boolean {
-  return query.length >= at + OPT_LENGTH && query[at] === 0 && query[at + 1] === 0 && query[at + 2] === TYPE_OPT;
+  const first = query[6] === 0 && query[7] === 0 && query[8] === 0 && query[9] === 0 && (query[10] | query[11]) !== 0;
+  return (
+    first && query.length >= at + OPT_LENGTH && query[at] === 0 && query[at + 1] === 0 && query[at + 2] === TYPE_OPT
+  );
 }
 
 /** Our OPT record: version 0, no flags, no options. Its place is all zero. */

@@ -157,17 +157,21 @@ def main(directory, prefix):
                 if namespace in captured:
                     open(f"{directory}/{name}", "w").close()
                     continue
-                pid = first_of(namespace)
                 count += 1
+                alive = None
                 try:
+                    pid = first_of(namespace)
+                    # Before the capture: a sandbox that ends meanwhile ends it too.
+                    alive = os.pidfd_open(pid)
                     tap = tap_of(pid)
                     rewire(pid, tap)
                     dump = capture(pid, tap, f"{prefix}-{count}.pcap")
-                except (subprocess.CalledProcessError, SystemExit, ValueError) as error:
+                except (subprocess.CalledProcessError, SystemExit, ValueError, ProcessLookupError) as error:
+                    if alive is not None:
+                        os.close(alive)
                     print(f"{namespace}: {getattr(error, 'stderr', None) or error}", flush=True)
                     open(f"{directory}/{name}", "w").write("failed\n")
                     continue
-                alive = os.pidfd_open(pid)
                 running[alive] = dump, namespace
                 captured.add(namespace)
                 poll.register(alive, select.POLLIN)
