@@ -243,7 +243,7 @@ static _Noreturn void keep(const struct wish *wish, const struct sandbox *target
     }
     if (ready[LINK].revents) {
       struct message message;
-      if (control_receive(link, &message, NULL) <= 0) { /* the caller was killed, and so are we where nobody else would miss us */
+      if (control_receive(link, &message, NULL) <= 0) { /* the caller was killed */
         if (!isolated) end_descendants();
         _exit(0);
       }

@@ -9,6 +9,16 @@ function endHost(c: Conversation): void {
   c.rig.turn();
 }
 
+/** A connection that the host has ended, which the sandbox has acknowledged. */
+function endedByHost(): Conversation {
+  const c = Conversation.open();
+  endHost(c);
+  c.rig.take();
+  c.ack += 1;
+  c.say({});
+  return c;
+}
+
 test("the sandbox ends first: the host sees the end behind the last byte, and may go on", (t) => {
   const c = Conversation.open();
   const [ack] = c.say({ flags: FIN | ACK, payload: pattern(100) });
@@ -46,11 +56,7 @@ test("while there is other work the ACK of a FIN waits for the host's end, which
 });
 
 test("while there is other work the ACK of the last FIN waits, two milliseconds at most; a FIN that comes again is answered at once", (t) => {
-  const c = Conversation.open();
-  endHost(c);
-  c.rig.take();
-  c.ack += 1;
-  c.say({});
+  const c = endedByHost();
   c.rig.busy = true;
   const fin = c.segment({ flags: FIN | ACK });
   c.rig.turn([fin]);
@@ -64,11 +70,7 @@ test("while there is other work the ACK of the last FIN waits, two milliseconds 
 });
 
 test("a connection that comes in TIME-WAIT's place before the last ACK was sent is not disturbed by it", (t) => {
-  const c = Conversation.open();
-  endHost(c);
-  c.rig.take();
-  c.ack += 1;
-  c.say({});
+  const c = endedByHost();
   c.rig.busy = true;
   c.rig.turn([c.segment({ flags: FIN | ACK })]);
   c.rig.turn([{ flags: SYN, seq: c.seq + 100_000, mss: 1460, window: 64000, scale: 7 }]);

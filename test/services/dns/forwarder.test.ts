@@ -206,6 +206,11 @@ test("an error of ours has an OPT record where the query has one, and only there
     t.is(additionals?.length, edns ? 1 : 0);
     if (edns) t.like(additionals?.[0], { type: "OPT", name: ".", udpPayloadSize: 1232, ednsVersion: 0 });
   }
+  const trailing = query("www.example", "A", 0x1234, true);
+  trailing[11] = 0; // bytes that no count speaks of
+  bench.ask(trailing);
+  bench.pass(TOTAL_MS);
+  t.is(read(bench.answers[2]).additionals?.length, 0);
 });
 
 test("a resolver that refuses is passed over at once, and when all did it is SERVFAIL at once", (t) => {
